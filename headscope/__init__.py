@@ -1,0 +1,55 @@
+"""headscope: which attention heads matter, for what, and how sure are we?
+
+Example:
+    run = headscope.analyze("mini")   # scores every head of the bundled model
+    run.top(8)                        # a pandas frame: effects with intervals
+    run.heatmap("ioi")                # a plotly Figure
+
+Nothing heavy is imported before a name is used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from headscope.errors import HeadscopeError, ModelError, RunError, TaskError, UsageError
+    from headscope.grid import Grid
+    from headscope.models import Edit, Model, load
+    from headscope.pipeline import analyze
+    from headscope.prompts import Pairs, Prompts
+    from headscope.runs import Run, open_run
+
+_HOMES = {
+    "HeadscopeError": "errors", "ModelError": "errors", "RunError": "errors", "TaskError": "errors", "UsageError": "errors",
+    "Grid": "grid", "Edit": "models", "Model": "models", "load": "models", "Pairs": "prompts", "Prompts": "prompts",
+    "Run": "runs", "open_run": "runs", "analyze": "pipeline",
+}  # fmt: skip
+
+__all__ = [
+    "Edit",
+    "Grid",
+    "HeadscopeError",
+    "Model",
+    "ModelError",
+    "Pairs",
+    "Prompts",
+    "Run",
+    "RunError",
+    "TaskError",
+    "UsageError",
+    "analyze",
+    "load",
+    "open_run",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'headscope' has no attribute {name!r}")
+    return getattr(import_module(f"headscope.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

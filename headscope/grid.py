@@ -1,0 +1,59 @@
+"""The grid of attention heads: names, parsing, and [layer, head] arrays as rows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from headscope.errors import UsageError
+
+_NAME = re.compile(r"^\s*(?:[Ll](\d+)\s*[Hh](\d+)|(\d+)\.(\d+)|\(?\s*(\d+)\s*,\s*(\d+)\s*\)?)\s*$")
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """The shape of a model's attention: `layers` x `heads`, both counted from 0.
+
+    Example:
+        >>> grid = Grid(layers=12, heads=12)
+        >>> grid.size, grid.label(5, 1), grid.parse("5.1")
+        (144, 'L5H1', (5, 1))
+    """
+
+    layers: int
+    heads: int
+
+    @property
+    def size(self) -> int:
+        """The number of heads in the whole model."""
+        return self.layers * self.heads
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        """Every (layer, head), layer by layer: the order in which [layer, head] arrays flatten."""
+        return ((layer, head) for layer in range(self.layers) for head in range(self.heads))
+
+    @staticmethod
+    def label(layer: int, head: int) -> str:
+        """The head's name in text, such as `L5H1`."""
+        return f"L{layer}H{head}"
+
+    def parse(self, name: str | tuple[int, int]) -> tuple[int, int]:
+        """Read `L5H1`, `5.1`, `(5, 1)` or a pair of integers.
+
+        Raises:
+            UsageError: if it is not such a name, or the model has no such head.
+        """
+        match = None if isinstance(name, tuple) else _NAME.match(name)
+        if match is None and not isinstance(name, tuple):
+            raise UsageError(
+                f"head {name!r}", "a head such as L5H1, 5.1 or (5, 1)", "write the layer and the head, both from 0"
+            )
+        layer, head = name if match is None else (int(part) for part in match.groups() if part is not None)
+        if not (0 <= layer < self.layers and 0 <= head < self.heads):
+            raise UsageError(
+                f"head {self.label(layer, head)}",
+                f"layers 0-{self.layers - 1} and heads 0-{self.heads - 1}",
+                "both are counted from 0",
+            )
+        return layer, head

@@ -1,0 +1,1 @@
+"""The bundled model: its tokenizer, training, evaluation and card."""

@@ -1,0 +1,185 @@
+"""Training the bundled model from scratch: seeded, in steps, resumable after a stop at any moment."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+from transformers import GPT2Config, GPT2LMHeadModel, GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedTokenizerFast
+
+from headscope.grammar import FAMILIES
+from headscope.mini import texts, tokenizer
+from headscope.mini.recipe import Recipe
+from headscope.mini.score import right, summary, training_reader
+
+
+def initial_model(recipe: Recipe, size: int) -> GPT2LMHeadModel:
+    """A GPT-2 whose learned positions start as randomly rotated sinusoids, which makes offsets easy to find.
+
+    Args:
+        recipe: the architecture and the seed.
+        size: words in the vocabulary.
+    """
+    torch.manual_seed(recipe.seed)
+    if recipe.rotary:
+        config = GPTNeoXConfig(
+            vocab_size=size, hidden_size=recipe.width, intermediate_size=recipe.inner, num_hidden_layers=recipe.layers,
+            num_attention_heads=recipe.heads, max_position_embeddings=recipe.positions, hidden_act="gelu_pytorch_tanh",
+            rope_parameters={"rope_type": "default", "rope_theta": 100.0, "partial_rotary_factor": 0.5},
+            initializer_range=recipe.spread, tie_word_embeddings=True, use_parallel_residual=False,
+            bos_token_id=1, eos_token_id=2, pad_token_id=0,
+        )
+        model = GPTNeoXForCausalLM(config)
+        with torch.no_grad():
+            for layer in model.gpt_neox.layers:
+                layer.attention.dense.weight /= math.sqrt(2 * recipe.layers)
+                layer.mlp.dense_4h_to_h.weight /= math.sqrt(2 * recipe.layers)
+        return model
+    config = GPT2Config(
+        vocab_size=size,
+        n_positions=recipe.positions,
+        n_embd=recipe.width,
+        n_layer=recipe.layers,
+        n_head=recipe.heads,
+        n_inner=recipe.inner,
+        activation_function="gelu_pytorch_tanh",
+        resid_pdrop=0.0,
+        embd_pdrop=0.0,
+        attn_pdrop=0.0,
+        initializer_range=recipe.spread,
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=0,
+    )
+    model = GPT2LMHeadModel(config)
+    waves = torch.logspace(math.log10(2.2), math.log10(200.0), recipe.width // 2)
+    angles = torch.arange(recipe.positions)[:, None] * (2 * math.pi / waves)
+    rotation = torch.linalg.qr(torch.randn(recipe.width, recipe.width)).Q
+    with torch.no_grad():
+        model.transformer.wpe.weight.copy_(torch.cat([angles.sin(), angles.cos()], 1) @ rotation * recipe.spread * math.sqrt(2) * recipe.amplitude)
+    return model
+
+
+def _optimiser(model: GPT2LMHeadModel, recipe: Recipe) -> torch.optim.AdamW:
+    matrices = [p for p in model.parameters() if p.dim() > 1]
+    vectors = [p for p in model.parameters() if p.dim() <= 1]
+    groups = [{"params": matrices, "weight_decay": recipe.decay}, {"params": vectors, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=recipe.rate, betas=(0.9, 0.98))
+
+
+def _rate(recipe: Recipe, step: int) -> float:
+    if step < recipe.warm_up:
+        return recipe.rate * (step + 1) / recipe.warm_up
+    done = (step - recipe.warm_up) / max(1, recipe.steps - recipe.warm_up)
+    return recipe.rate * (recipe.floor + (1 - recipe.floor) * 0.5 * (1 + math.cos(math.pi * done)))
+
+
+def _loss(model: GPT2LMHeadModel, batch: texts.Batch) -> Tensor:
+    logits = model(input_ids=batch.tokens, position_ids=batch.places, attention_mask=batch.attend, use_cache=False).logits
+    each = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), reduction="none")
+    weights = batch.weights.flatten()
+    return (each * weights).sum() / weights.sum()
+
+
+def _save(folder: Path, model: GPT2LMHeadModel, optimiser: torch.optim.AdamW, state: dict[str, Any]) -> None:
+    """Write a checkpoint in one move, so that a stop while writing leaves the one before."""
+    from safetensors.torch import save_file
+
+    names = {id(p): n for n, p in model.named_parameters()}
+    arrays = {f"model.{name}": p.detach().clone() for name, p in model.named_parameters()}
+    for parameter, moments in optimiser.state.items():
+        for key, value in moments.items():
+            arrays[f"optimiser.{key}.{names[id(parameter)]}"] = value.detach().clone()
+    partial = folder / "checkpoint.partial"
+    save_file(arrays, partial, metadata={"state": json.dumps(state)})
+    partial.replace(folder / "checkpoint.safetensors")
+
+
+def _restore(folder: Path, model: GPT2LMHeadModel, optimiser: torch.optim.AdamW) -> dict[str, Any]:
+    from safetensors import safe_open
+
+    parameters = dict(model.named_parameters())
+    with safe_open(folder / "checkpoint.safetensors", "pt") as file:
+        for key in file.keys():  # noqa: SIM118 - a safetensors handle, not a dict
+            kind, _, rest = key.partition(".")
+            if kind == "model":
+                parameters[rest].data.copy_(file.get_tensor(key))
+            else:
+                moment, _, name = rest.partition(".")
+                optimiser.state[parameters[name]][moment] = file.get_tensor(key)
+        return json.loads(file.metadata()["state"])
+
+
+def _mixture(recipe: Recipe, learnt: dict[str, float]) -> dict[str, float]:
+    """Base weights times what is left to learn on the dev split."""
+    return {f: recipe.weights[f] * min(1.0, max(0.2, 1.1 - learnt.get(f, 0.0))) for f in FAMILIES}
+
+
+def train(recipe: Recipe, folder: Path, *, device: str = "cpu", every: int = 200, progress: bool = True) -> Path:
+    """Train, or go on where a stopped run with the same recipe left off, and write the model in Hugging Face's layout.
+
+    Args:
+        recipe: what to train.
+        folder: gets `checkpoint.safetensors`, `curve.jsonl` and, at the end, `model/`.
+        device: `cpu` or `cuda`.
+        every: steps between looks at the dev split (and checkpoints).
+        progress: show a progress bar.
+
+    Returns:
+        The folder of the finished model.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    words = tokenizer.build()
+    ids = words.get_vocab()
+    model = initial_model(recipe, len(ids)).to(device)
+    optimiser = _optimiser(model, recipe)
+    state: dict[str, Any] = {"step": 0, "learnt": {}, "tokens": 0, "seconds": 0.0, "recipe": asdict(recipe)}
+    if (folder / "checkpoint.safetensors").exists():
+        state = _restore(folder, model, optimiser)
+    dev = {family: texts.held_out(family, "dev", 60, recipe.seed) for family in FAMILIES}
+    bar = tqdm(total=recipe.steps, initial=state["step"], disable=not progress, unit="step")
+    began = time.monotonic() - state["seconds"]
+    while state["step"] < recipe.steps:
+        step = state["step"]
+        batch = texts.batch(recipe, step, _mixture(recipe, state["learnt"]), ids)
+        for group in optimiser.param_groups:
+            group["lr"] = _rate(recipe, step)
+        loss = _loss(model, texts.Batch(*(part.to(device) for part in batch)))
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        state["step"] += 1
+        state["tokens"] += int((batch.weights > 0).sum())
+        bar.update()
+        if state["step"] % every == 0 or state["step"] == recipe.steps:
+            state["seconds"] = time.monotonic() - began
+            _look(model, dev, ids, state, folder, loss.item())
+            _save(folder, model, optimiser, state)
+    bar.close()
+    return _release(model, words, recipe, folder / "model")
+
+
+def _look(model: GPT2LMHeadModel, dev: dict, ids: dict[str, int], state: dict[str, Any], folder: Path, loss: float) -> None:
+    """Measure the dev split, remember it for the mixture and append it to the learning curve."""
+    read = training_reader(model)
+    scores = {family: summary(right(read, documents, ids)) for family, documents in dev.items()}
+    state["learnt"] = {family: score.documents for family, score in scores.items()}
+    line = {"step": state["step"], "tokens": state["tokens"], "seconds": round(state["seconds"]), "loss": round(loss, 4)}
+    line |= {family: [round(score.queries, 4), round(score.documents, 4)] for family, score in scores.items()}
+    with (folder / "curve.jsonl").open("a") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def _release(model: GPT2LMHeadModel, words: PreTrainedTokenizerFast, recipe: Recipe, target: Path) -> Path:
+    model.half().save_pretrained(target, safe_serialization=True)
+    words.save_pretrained(target)
+    (target / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2) + "\n")
+    return target

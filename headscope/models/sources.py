@@ -1,0 +1,251 @@
+"""Find a model's files: bundled, a local directory, the Hugging Face cache, or (when allowed) the Hub."""
+
+import difflib
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from headscope.corpora import data_path
+from headscope.errors import HeadscopeError, ModelError
+
+ALIASES = {
+    "gpt2": "openai-community/gpt2",
+    "gpt2-small": "openai-community/gpt2",
+    "gpt2-medium": "openai-community/gpt2-medium",
+    "gpt2-large": "openai-community/gpt2-large",
+    "gpt2-xl": "openai-community/gpt2-xl",
+    "distilgpt2": "distilbert/distilgpt2",
+    "pythia-14m": "EleutherAI/pythia-14m",
+    "pythia-70m": "EleutherAI/pythia-70m",
+    "pythia-160m": "EleutherAI/pythia-160m",
+    "pythia-410m": "EleutherAI/pythia-410m",
+    "gpt-neo-125m": "EleutherAI/gpt-neo-125m",
+    "opt-125m": "facebook/opt-125m",
+    "bert-base-uncased": "google-bert/bert-base-uncased",
+    "bert-base-cased": "google-bert/bert-base-cased",
+}
+"""Short names and the full Hub names that they stand for."""
+
+_HUB_NAME = re.compile(r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$")
+_WANTED = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
+_TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "vocab.txt", "tokenizer.model", "spiece.model", "vocab.model")
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+_KNOWN = "'mini', a local Hugging Face directory, or a Hub name such as gpt2 or EleutherAI/pythia-70m"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a model's files lie.
+
+    Attributes:
+        directory: the folder with config.json and the weights.
+        name: what to call the model.
+        kind: `bundled`, `directory` or `hub`.
+        revision: the revision that was asked for, if any.
+        commit: the Hub's commit, where known.
+    """
+
+    directory: Path
+    name: str
+    kind: str
+    revision: str | None = None
+    commit: str | None = None
+
+
+def locate(source: str | Path, *, revision: str | None = None, offline: bool = False) -> Place:
+    """Find the folder of a model; the network is asked only where nothing on this machine answers.
+
+    A directory of that name comes first, then the Hugging Face cache (under the full name and the short one), then the
+    Hub. A cached copy is taken as it is: its commit is recorded, and `revision` picks another.
+
+    Args:
+        source: `mini`, a directory, or a Hub name.
+        revision: branch, tag or commit of a Hub model.
+        offline: never use the network; HF_HUB_OFFLINE=1 says the same.
+
+    Raises:
+        ModelError: if nothing is found, in three parts, without waiting for retries.
+
+    Example:
+        >>> locate("./no/such/folder")
+        Traceback (most recent call last):
+        ...
+        headscope.errors.ModelError: model './no/such/folder', which is no directory
+          expected: 'mini', a local Hugging Face directory, or a Hub name such as gpt2 or EleutherAI/pythia-70m
+          to fix it: check the path
+    """
+    name = str(source)
+    if name == "mini":
+        return _bundled(name)
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return Place(directory=path, name=path.resolve().name, kind="directory")
+    if path.is_file():
+        raise ModelError(f"model {name!r}, which is a file", _KNOWN, f"give its directory: {str(path.parent)!r}")
+    if isinstance(source, Path) or name.startswith((".", "~", "/")) or not _HUB_NAME.match(name):
+        raise ModelError(f"model {name!r}, which is no directory", _KNOWN, "check the path")
+    return _from_hub(name, revision, offline=offline or _is_offline())
+
+
+def weight_files(directory: Path) -> tuple[Path, ...]:
+    """The safetensors files of a model directory, after checking that it can be loaded safely and completely.
+
+    Args:
+        directory: a model directory.
+
+    Returns:
+        The files, sorted by name.
+
+    Raises:
+        ModelError: if config.json or the weights are missing, in pickle form only, incomplete or unreadable.
+    """
+    shown = directory.name or str(directory)
+    if not (directory / "config.json").is_file():
+        raise ModelError(
+            f"model directory {shown!r}, which has no config.json",
+            "a Hugging Face model directory: config.json and *.safetensors",
+            "save the model with model.save_pretrained(directory)",
+        )
+    files = tuple(sorted(directory.glob("*.safetensors")))
+    if not files:
+        pickles = sorted(file.name for pattern in _PICKLES for file in directory.glob(pattern))
+        found = f"only pickle weights ({', '.join(pickles)})" if pickles else "no weights"
+        raise ModelError(
+            f"model directory {shown!r}, which has {found}",
+            "weights as *.safetensors; a pickle can run any code while it loads, so headscope never opens one",
+            "save the model again with model.save_pretrained(directory)",
+        )
+    _check_readable(directory, files)
+    return files
+
+
+def has_tokenizer(directory: Path) -> bool:
+    """Whether the directory holds a tokenizer's vocabulary.
+
+    Without one, transformers builds a tokenizer of a single token in silence; headscope works on token ids instead.
+
+    Args:
+        directory: a model directory.
+
+    Example:
+        >>> has_tokenizer(Path("no/such/folder"))
+        False
+    """
+    return any((directory / name).is_file() for name in _TOKENIZER_FILES)
+
+
+def _bundled(name: str) -> Place:
+    try:
+        directory = data_path(name)
+    except HeadscopeError as problem:
+        raise ModelError(problem.given, problem.expected, problem.fix) from problem
+    return Place(directory=directory, name=name, kind="bundled")
+
+
+def _is_offline() -> bool:
+    from huggingface_hub import constants
+
+    asked = (os.environ.get(name, "").upper() for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"))
+    return constants.HF_HUB_OFFLINE or any(value in {"1", "ON", "YES", "TRUE"} for value in asked)
+
+
+def _from_hub(name: str, revision: str | None, *, offline: bool) -> Place:
+    full = ALIASES.get(name, name)
+    for candidate in dict.fromkeys((full, name)):
+        cached = _cached(candidate, revision)
+        if cached is not None:
+            return Place(directory=cached, name=full, kind="hub", revision=revision, commit=cached.name)
+    if offline:
+        raise _absent(name, full, revision, "offline")
+    directory = _fetched(name, full, revision)
+    return Place(directory=directory, name=full, kind="hub", revision=revision, commit=directory.name)
+
+
+def _cached(name: str, revision: str | None) -> Path | None:
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        cache = constants.HF_HUB_CACHE
+        found = Path(snapshot_download(name, revision=revision, local_files_only=True, cache_dir=cache))
+    except (LocalEntryNotFoundError, HFValidationError):
+        return None
+    # A snapshot may hold no more than what someone fetched of it, such as the tokenizer.
+    return found if (found / "config.json").is_file() and any(found.glob("*.safetensors")) else None
+
+
+def _fetched(name: str, full: str, revision: str | None) -> Path:
+    from huggingface_hub import HfApi, constants, snapshot_download
+    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
+
+    try:
+        # One short question first: downloading at once would retry for half a minute where there is no network.
+        facts = HfApi().model_info(full, revision=revision, timeout=4)
+    except RevisionNotFoundError as problem:
+        given, fix = f"revision {revision!r} of model {full!r}, which does not exist", "give a branch, tag or commit"
+        raise ModelError(given, "a revision that the Hub has", fix) from problem
+    except RepositoryNotFoundError as problem:
+        given = f"model {name!r}, which the Hub does not have, or not for you"
+        fix = _nearest(name) + "check the name, and for a gated or private model log in: hf auth login"
+        raise ModelError(given, _KNOWN, fix) from problem
+    except Exception as problem:  # the HTTP library below, and so its errors, differ between versions of the Hub client
+        raise _absent(name, full, revision, f"the Hub does not answer: {problem}") from problem
+    names = [file.rfilename for file in facts.siblings or []]
+    if not any(file.endswith(".safetensors") for file in names):
+        raise ModelError(
+            f"model {full!r}, which has no weights as *.safetensors",
+            "weights as *.safetensors; a pickle can run any code while it loads, so headscope never opens one",
+            "pick a revision with safetensors (many models have one as refs/pr/N), or convert them",
+        )
+    cache, skip = constants.HF_HUB_CACHE, ["*/*"]
+    return Path(
+        snapshot_download(full, revision=revision, cache_dir=cache, allow_patterns=_WANTED, ignore_patterns=skip)
+    )
+
+
+def _absent(name: str, full: str, revision: str | None, reason: str) -> ModelError:
+    from huggingface_hub import constants
+
+    looked = " and ".join(dict.fromkeys((full, name)))
+    wanted = f" --revision {revision}" if revision else ""
+    return ModelError(
+        f"model {name!r}: no directory of that name, and {looked} not in the cache {constants.HF_HUB_CACHE} ({reason})",
+        _KNOWN + " (offline: one that is in the cache)",
+        _nearest(name) + f"with network access, run: hf download {full}{wanted}",
+    )
+
+
+def _nearest(name: str) -> str:
+    from huggingface_hub import constants
+
+    folders = Path(constants.HF_HUB_CACHE).glob("models--*")
+    known = [
+        "mini",
+        *ALIASES,
+        *ALIASES.values(),
+        *(f.name.removeprefix("models--").replace("--", "/") for f in folders),
+    ]
+    near = [] if name in known else difflib.get_close_matches(name, known, n=1, cutoff=0.75)
+    return f"did you mean {near[0]!r}? Else, " if near else ""
+
+
+def _check_readable(directory: Path, files: tuple[Path, ...]) -> None:
+    from safetensors import SafetensorError, safe_open
+
+    index = directory / "model.safetensors.index.json"
+    if index.is_file():
+        shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        missing = sorted(shards - {file.name for file in files})
+        if missing:
+            given = f"model directory {directory.name!r}, which lacks {', '.join(missing)}"
+            raise ModelError(given, f"all {len(shards)} files of its index", "fetch or copy the missing files")
+    for file in files:
+        try:
+            with safe_open(file, framework="numpy") as handle:
+                handle.keys()
+        except (SafetensorError, OSError) as problem:
+            given = f"weights {file.name!r} in {directory.name!r}, which cannot be read: {problem}"
+            fix = "fetch or save the file again; a Git LFS pointer must be pulled first (git lfs pull)"
+            raise ModelError(given, "a whole safetensors file", fix) from problem

@@ -1,0 +1,311 @@
+"""analyze(): from a model's name to a run."""
+
+import difflib
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from headscope import provenance, statistics
+from headscope.attention import View
+from headscope.contract import COLUMNS, Method, Task, table
+from headscope.errors import HeadscopeError, TaskError, UsageError
+from headscope.methods import METHODS
+from headscope.methods.sweep import Setting, read
+from headscope.models import Model, load
+from headscope.prompts import Pairs
+from headscope.runs import PRIMARY, Run
+from headscope.tasks import TASKS
+
+SHOWN = 4
+"""Heads of each task whose attention goes into the report."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What an analysis is to do, checked before any weights are loaded.
+
+    Attributes:
+        tasks: names of tasks; none means all that the model can express.
+        methods: names of methods; none means all.
+        n: examples per task.
+        seed: of prompts, resamples and donors.
+        batch_size: rows per forward pass.
+
+    Raises:
+        UsageError: naming everything that is wrong at once.
+
+    Example:
+        >>> Plan(tasks=("ioj",), n=0)
+        Traceback (most recent call last):
+        headscope.errors.UsageError: unknown task 'ioj'; n 0
+          expected: tasks: induction, ioi, agreement; methods: patching, ablation, attention; whole numbers in range
+          to fix it: did you mean 'ioi'?; at least 2
+    """
+
+    tasks: tuple[str, ...] = ()
+    methods: tuple[str, ...] = ()
+    n: int = 64
+    seed: int = 0
+    batch_size: int = 128
+
+    def __post_init__(self) -> None:
+        problems = [*_unknown("task", self.tasks, TASKS), *_unknown("method", self.methods, METHODS)]
+        numbers = {"n": (self.n, 2), "batch size": (self.batch_size, 1), "seed": (self.seed, 0)}
+        problems += [
+            (f"{name} {value}", f"at least {least}") for name, (value, least) in numbers.items() if value < least
+        ]
+        if problems:
+            given, fixes = zip(*problems, strict=True)
+            known = f"tasks: {', '.join(TASKS)}; methods: {', '.join(METHODS)}; whole numbers in range"
+            raise UsageError("; ".join(given), known, "; ".join(fixes))
+
+
+def _unknown(kind: str, names: Iterable[str], known: dict[str, Any]) -> list[tuple[str, str]]:
+    problems = []
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1, cutoff=0.4)
+            problems.append(
+                (f"unknown {kind} {name!r}", f"did you mean {near[0]!r}?" if near else f"see headscope list {kind}s")
+            )
+    return problems
+
+
+def analyze(  # noqa: PLR0913 - the one call that users write: each word is an option of the command
+    model: Any = "mini",
+    *,
+    tasks: Sequence[str] = (),
+    methods: Sequence[str] = (),
+    n: int = 64,
+    seed: int = 0,
+    batch_size: int = 128,
+    device: str = "auto",
+    dtype: str = "float32",
+    offline: bool = False,
+    progress: bool = True,
+) -> Run:
+    """Score every attention head of a model on every task by every method.
+
+    Args:
+        model: whatever `headscope.load` takes, or a model that it returned.
+        tasks: names (see `headscope list tasks`); by default all that the model can express.
+        methods: names (see `headscope list methods`); by default all.
+        n: examples per task; intervals shrink with its square root.
+        seed: of prompts, resamples and donors; the same seed gives the same run.
+        batch_size: rows per forward pass; changes speed and memory only.
+        device: for loading, as in `headscope.load`.
+        dtype: for loading, as in `headscope.load`.
+        offline: for loading, as in `headscope.load`.
+        progress: draw progress bars on standard error.
+
+    Returns:
+        The run. Cost: about 5 x heads forwards for each task and example with all methods.
+
+    Raises:
+        HeadscopeError: naming what was given, what was expected and what to do.
+        Interrupted: at Ctrl-C, with the finished part of the run.
+
+    Example:
+        >>> from headscope.grid import Grid
+        >>> from headscope.testing import Plant, planted_model
+        >>> plant = Plant(induction=((0, 0), (1, 1)))
+        >>> planted = planted_model(plant, grid=Grid(2, 2), vocabulary=32, positions=32)
+        >>> run = analyze(planted, tasks=["induction"], methods=["patching"], n=4, device="cpu", progress=False)
+        >>> sorted(run.top(2)["label"])
+        ['L0H0', 'L1H1']
+    """
+    plan = Plan(tasks=tuple(tasks), methods=tuple(methods), n=n, seed=seed, batch_size=batch_size)
+    loaded = model if hasattr(model, "run_at") else load(model, device=device, dtype=dtype, offline=offline)
+    return execute(loaded, plan, progress=progress)
+
+
+class Interrupted(HeadscopeError):
+    """Ctrl-C during an analysis; `run` holds what was finished."""
+
+    exit_code = 130
+
+    def __init__(self, run: Run, done: int, planned: int) -> None:
+        super().__init__(
+            f"interrupted after {done} of {planned} cells (task x method)",
+            "the analysis to go on to its end",
+            "what was finished is kept; give fewer tasks, methods or examples for a shorter run",
+        )
+        self.run = run
+
+
+def execute(model: Model, plan: Plan, *, progress: bool = True, command: Sequence[str] | None = None) -> Run:
+    """Carry out a plan on a loaded model: tasks, then methods, then tables, then the heads to show.
+
+    Args:
+        model: the model.
+        plan: what to do.
+        progress: draw progress bars.
+        command: the command line, for the record.
+
+    Raises:
+        TaskError: if a task that the plan names cannot be expressed, or none can.
+        Interrupted: at Ctrl-C, with the finished part of the run.
+    """
+    began = time.monotonic()
+    record = provenance.record(command=command, seed=plan.seed)
+    pairs, rows = build_tasks(model, plan)
+    setting = Setting(model, plan.batch_size, progress)
+    cells = [(task, method) for task in pairs for method in dict.fromkeys(plan.methods or METHODS)]
+    frames: list[pd.DataFrame] = []
+    examples: dict[str, Tensor] = {}
+    views: tuple[View, ...] = ()
+    stopped = False
+    try:
+        for task in pairs:
+            rows[task] |= ability(setting, pairs[task], plan.seed)
+        for task, method in cells:
+            frame, values = score(setting, pairs[task], METHODS[method], plan.seed)
+            frames.append(frame)
+            examples |= values
+        views = tuple(view for task in pairs if (view := show(setting, pairs[task], frames)) is not None)
+    except KeyboardInterrupt:
+        stopped = True
+    identity = {
+        "model": model.identity, "plan": asdict(plan), "provenance": record, "complete": not stopped,
+        "wall_seconds": round(time.monotonic() - began, 3),
+    }  # fmt: skip
+    run = _assemble(model.name, identity, rows, frames, examples, views)
+    if stopped:
+        raise Interrupted(run, len(frames), len(cells))
+    return run
+
+
+def build_tasks(model: Model, plan: Plan) -> tuple[dict[str, Pairs], dict[str, dict[str, Any]]]:
+    """The prompts of every task, and a row for each with its status.
+
+    A task that the model cannot express is skipped with its reason, unless the plan names it.
+
+    Args:
+        model: whose tokenizer the prompts are made for.
+        plan: the tasks, the number of examples and the seed.
+
+    Raises:
+        TaskError: if a task that the plan names cannot be expressed, or none can.
+    """
+    pairs: dict[str, Pairs] = {}
+    rows: dict[str, dict[str, Any]] = {}
+    problem: TaskError | None = None
+    for name in plan.tasks or TASKS:
+        task: Task = TASKS[name]
+        rng = np.random.default_rng(provenance.seed_for(plan.seed, name))
+        rows[name] = {"task": name, "source": task.source}
+        try:
+            pairs[name] = task.build(model, n=plan.n, rng=rng)
+        except TaskError as error:
+            if plan.tasks:
+                raise
+            problem = error
+            rows[name] |= {"status": "skipped", "reason": f"{error.given}; expected: {error.expected}"}
+    if not pairs and problem is not None:
+        raise problem
+    return pairs, rows
+
+
+def ability(setting: Setting, pairs: Pairs, seed: int) -> dict[str, Any]:
+    """How well the model does a task: accuracy and metric with 95 % group-bootstrap intervals; 2 forwards an example.
+
+    The task is failed when the interval of the two-choice accuracy reaches down to chance.
+
+    Args:
+        setting: the model and how to run it.
+        pairs: the examples.
+        seed: of the resamples.
+    """
+    judged = replace(pairs, metric="logit_difference")  # whatever the effects are measured in
+    value = read(setting, pairs.tokens, judged)
+    twin = read(setting, pairs.corrupted, judged)
+    columns = torch.stack([(value > 0).double(), value.double(), twin.double()], dim=1).numpy()
+    summary = statistics.summarise(columns, pairs.groups.numpy(), seed=seed)
+    row: dict[str, Any] = {
+        "n": len(pairs),
+        "groups": len(pairs.groups.unique()),
+        "corruption": pairs.corruption,
+        "metric": pairs.metric,
+    }
+    for name, line in zip(("accuracy", "logit_difference", "corrupted"), summary.itertuples(), strict=True):
+        row |= {name: line.value, f"{name}_low": line.low, f"{name}_high": line.high}
+    ok = bool(row["accuracy_low"] > 0.5)
+    reason = (
+        "" if ok else f"accuracy {row['accuracy']:.2f} is not above chance (.50): its head effects explain no ability"
+    )
+    return row | {"status": "ok" if ok else "failed", "reason": reason}
+
+
+def score(setting: Setting, pairs: Pairs, method: Method, seed: int) -> tuple[pd.DataFrame, dict[str, Tensor]]:
+    """One cell: a method on a task, as tidy rows and per-example values.
+
+    Args:
+        setting: the model and how to run it.
+        pairs: the examples.
+        method: the method.
+        seed: of the resamples, and of the method if it draws anything.
+    """
+    options: dict[str, Any] = {"seed": seed} if method.seeded else {}
+    values = method.function(setting.model, pairs, batch_size=setting.batch_size, progress=setting.progress, **options)
+    frame = table(values, pairs, method, grid=setting.model.grid, seed=seed)
+    return frame, {f"{pairs.task}.{method.name}.{name}": value for name, value in values.items()}
+
+
+def show(setting: Setting, pairs: Pairs, frames: list[pd.DataFrame]) -> View | None:
+    """The attention of a task's top heads on its first prompt; None where no method ranks heads.
+
+    Args:
+        setting: the model and how to run it.
+        pairs: the task's examples.
+        frames: the tables of all cells.
+    """
+    scores = pd.concat(frames)
+    for method, name in PRIMARY:
+        rows = scores[(scores["task"] == pairs.task) & (scores["method"] == method) & (scores["score"] == name)]
+        if len(rows):
+            break
+    else:
+        return None
+    best = rows.sort_values("rank").head(SHOWN)
+    heads = tuple((int(layer), int(head)) for layer, head in zip(best["layer"], best["head"], strict=True))
+    one = pairs.select(torch.tensor([0]))
+    layers = {layer: weights[0].cpu().numpy() for layer, weights in setting.model.patterns(one.tokens, one.mask)}
+    patterns = np.stack([layers[layer][head] for layer, head in heads])
+    return View(
+        task=pairs.task,
+        tokens=_texts(setting.model, one),
+        layer_heads=heads,
+        patterns=patterns,
+        causal=setting.model.causal,
+    )
+
+
+def _texts(model: Model, one: Pairs) -> tuple[str, ...]:
+    ids = one.tokens[0].tolist()
+    return tuple(str(i) if model.tokenizer is None else model.tokenizer.decode([i]) for i in ids)
+
+
+def _assemble(
+    name: str, identity: dict[str, Any], rows: dict[str, dict[str, Any]], frames: list[pd.DataFrame],
+    examples: dict[str, Tensor], views: tuple[View, ...],
+) -> Run:  # fmt: skip
+    tasks = pd.DataFrame(rows.values()).assign(model=name)
+    for column in ("n", "groups", "accuracy", "accuracy_low", "accuracy_high"):
+        if column not in tasks:
+            tasks[column] = np.nan
+    scores = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=COLUMNS)
+    failed = tasks.loc[tasks.get("status", pd.Series(dtype=str)) == "failed", "task"]
+    scores = scores.assign(model=name, flagged=scores["task"].isin(failed))
+    return Run(identity=identity, scores=scores, tasks=tasks, examples=examples, views=views)
+
+
+def command_line() -> list[str]:
+    """The command that was typed, for the record."""
+    return ["headscope", *sys.argv[1:]]

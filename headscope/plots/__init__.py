@@ -1,0 +1,25 @@
+"""Tidy frames in, plotly Figures out. Nothing here shows itself, and every figure's frame stays reachable.
+
+`select` gives the rows behind a heatmap or a ranking; a figure keeps the words it was made from in
+`figure.layout.meta` (task, method, score, title, note), so `select(scores, **question(figure))` gives them back.
+"""
+
+from headscope.plots.attention import pattern
+from headscope.plots.grids import heatmap, select
+from headscope.plots.pictures import save_picture, svg
+from headscope.plots.rankings import accuracies, ranking
+from headscope.plots.theme import DARK, LIGHT, Theme, question
+
+__all__ = [
+    "DARK",
+    "LIGHT",
+    "Theme",
+    "accuracies",
+    "heatmap",
+    "pattern",
+    "question",
+    "ranking",
+    "save_picture",
+    "select",
+    "svg",
+]

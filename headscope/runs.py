@@ -1,0 +1,215 @@
+"""A run: its tables, per-example values and identity, as one folder that anyone may open safely."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from jaxtyping import Float
+from torch import Tensor
+
+from headscope import plots, report
+from headscope.attention import View
+from headscope.errors import RunError, UsageError
+from headscope.grid import Grid
+
+SCHEMA = 1
+PRIMARY = (("patching", "denoising"), ("ablation", "resample"), ("ablation", "mean"), ("patching", "noising"))
+"""Which score ranks the heads when none is named: the first that the run has."""
+
+Examples = Mapping[str, Float[Tensor, "example layer head"]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Run:
+    """The result of an analysis.
+
+    Attributes:
+        identity: what `run.json` holds: model, plan, versions, seed, time, whether it is complete.
+        scores: one row for each task, method, score, layer and head, with interval, ranks and tests.
+        tasks: one row for each task: whether the model does it, or why it was left out.
+        examples: `task.method.score` -> the per-example values behind a score.
+        views: attention of the top heads on a prompt of each task.
+    """
+
+    identity: Mapping[str, Any]
+    scores: pd.DataFrame
+    tasks: pd.DataFrame
+    examples: Examples = field(default_factory=dict)
+    views: tuple[View, ...] = ()
+
+    def top(
+        self, k: int = 8, *, task: str | None = None, method: str | None = None, score: str | None = None
+    ) -> pd.DataFrame:
+        """The `k` heads of the largest effect in each task, with their intervals.
+
+        Args:
+            k: heads per task.
+            task: one task; by default all.
+            method: ranked by this method; by default causal ones come first (see `PRIMARY`).
+            score: ranked by this score of the method.
+
+        Returns:
+            Rows of `scores`, best first, with the head's label.
+
+        Raises:
+            UsageError: if the run has no such score, or k is below 1.
+        """
+        if k < 1:
+            raise UsageError(f"k {k}", "1 or more heads", "ask for at least one head")
+        method, score = self._score(method, score)
+        rows = self.scores[(self.scores["method"] == method) & (self.scores["score"] == score)]
+        rows = rows if task is None else rows[rows["task"] == task]
+        if rows.empty:
+            raise UsageError(f"task {task!r}", f"one of: {', '.join(self.scores['task'].unique())}", "correct the task")
+        best = rows.sort_values(["task", "rank", "layer", "head"], kind="stable").groupby("task", sort=False).head(k)
+        labels = [Grid.label(layer, head) for layer, head in zip(best["layer"], best["head"], strict=True)]
+        return best.assign(label=labels).reset_index(drop=True)
+
+    def heatmap(self, task: str | None = None, *, method: str | None = None, score: str | None = None) -> go.Figure:
+        """A layer x head picture of one score.
+
+        Args:
+            task: which task; by default the first of the run.
+            method: which method; by default a causal one.
+            score: which of its scores.
+
+        Raises:
+            UsageError: if the run has no such score.
+        """
+        method, score = self._score(method, score)
+        return plots.heatmap(self.scores, task=task or str(self.scores["task"].iloc[0]), method=method, score=score)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write `run.json`, `scores.parquet`, `tasks.parquet`, `examples/` and `report.html` into a folder.
+
+        Every file is written under another name first, so that none is ever half there.
+
+        Args:
+            folder: made if it does not exist.
+
+        Raises:
+            RunError: if it cannot be written.
+        """
+        from safetensors import SafetensorError  # its way to say that a disk is full
+
+        folder = Path(folder)
+        try:
+            (folder / "examples").mkdir(parents=True, exist_ok=True)
+            _write(folder / "scores.parquet", lambda path: self.scores.to_parquet(path, index=False))
+            _write(folder / "tasks.parquet", lambda path: self.tasks.to_parquet(path, index=False))
+            _save_arrays(folder / "examples", self.examples, self.views)
+            report.write(self, folder / "report.html")
+            record = {"schema": SCHEMA, **self.identity, "views": [_view_record(view) for view in self.views]}
+            _write(folder / "run.json", lambda path: path.write_text(json.dumps(record, indent=2) + "\n", "utf-8"))
+        except (OSError, SafetensorError) as error:
+            raise _unwritable(folder, error) from error
+        return folder
+
+    def _score(self, method: str | None, score: str | None) -> tuple[str, str]:
+        have = list(dict.fromkeys(zip(self.scores["method"], self.scores["score"], strict=True)))
+        fits = [(m, s) for m, s in have if method in (None, m) and score in (None, s)]
+        if not fits:
+            names = ", ".join(f"{m} {s}" for m, s in have) or "none: no task could be measured"
+            raise UsageError(f"method {method!r}, score {score!r}", f"one of: {names}", "name a score that the run has")
+        return next((pair for pair in PRIMARY if pair in fits), fits[0])
+
+
+def check_writable(folder: Path) -> None:
+    """Raise RunError unless a new run can be written to `folder`, before any work is done.
+
+    Args:
+        folder: where the run is to go.
+    """
+    if (folder / "run.json").exists():
+        raise RunError(
+            f"output folder {str(folder)!r}, which already holds a run",
+            "a new or empty folder: finished runs are never written over",
+            "choose another --out, or delete the folder first",
+        )
+    probe = folder / ".headscope"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.write_text("can this folder be written to?\n")
+        probe.unlink()
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+
+
+def open_run(folder: str | Path) -> Run:
+    """Read a run folder back. Nothing in it is executed: JSON, parquet and safetensors only.
+
+    Args:
+        folder: what `Run.save` or `headscope analyze` wrote.
+
+    Raises:
+        RunError: if it is not a run, is incomplete, or is from a newer headscope.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    folder = Path(folder)
+    try:
+        record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        schema = record.pop("schema")
+        if schema != SCHEMA:
+            raise RunError(
+                f"run folder {str(folder)!r} of schema {schema}",
+                f"schema {SCHEMA}",
+                "open it with the headscope that wrote it (run.json names the version)",
+            )
+        scores, tasks = (pd.read_parquet(folder / f"{name}.parquet") for name in ("scores", "tasks"))
+        arrays = load_file(folder / "examples" / "values.safetensors")
+        patterns = load_file(folder / "examples" / "views.safetensors")
+        views = tuple(_view(view, patterns[str(index)]) for index, view in enumerate(record.pop("views")))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, SafetensorError, UsageError) as error:
+        raise RunError(
+            f"run folder {str(folder)!r}: {type(error).__name__}: {error}",
+            "a folder written by headscope analyze, with run.json, scores.parquet, tasks.parquet and examples/",
+            "check the path, or run the analysis again",
+        ) from error
+    return Run(identity=record, scores=scores, tasks=tasks, examples=arrays, views=views)
+
+
+def _view(record: Mapping[str, Any], patterns: Tensor) -> View:
+    return View(
+        task=record["task"],
+        tokens=tuple(record["tokens"]),
+        layer_heads=tuple((layer, head) for layer, head in record["layer_heads"]),
+        patterns=patterns.numpy(),
+        causal=record["causal"],
+    )
+
+
+def _view_record(view: View) -> dict[str, Any]:
+    return {"task": view.task, "tokens": view.tokens, "layer_heads": view.layer_heads, "causal": view.causal}
+
+
+def _save_arrays(folder: Path, examples: Examples, views: tuple[View, ...]) -> None:
+    from safetensors.numpy import save_file
+
+    arrays = {name: np.ascontiguousarray(value.cpu().numpy()) for name, value in examples.items()}
+    patterns = {str(index): np.ascontiguousarray(view.patterns) for index, view in enumerate(views)}
+    _write(folder / "values.safetensors", lambda path: save_file(arrays, path))
+    _write(folder / "views.safetensors", lambda path: save_file(patterns, path))
+
+
+def _write(path: Path, writer: Any) -> None:
+    part = path.with_name(path.name + ".part")
+    try:
+        writer(part)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _unwritable(folder: Path, error: Exception) -> RunError:
+    return RunError(
+        f"output folder {str(folder)!r}, which cannot be written ({getattr(error, 'strerror', None) or error})",
+        "a folder that may be written to, with some 20 MB left",
+        "choose another --out, or free some space",
+    )
