@@ -121,7 +121,7 @@ def table(values: Values, prompts: Prompts, method: Method, *, grid: Grid, seed:
         frame = frame.assign(task=prompts.task, method=method.name, score=score.name, unit=unit)
         frame["reason"] = np.where(frame["value"].isna(), score.absent, "")
         frames.append(frame)
-    return pd.concat(frames, ignore_index=True)[COLUMNS]
+    return pd.concat(frames, ignore_index=True).loc[:, COLUMNS]
 
 
 COLUMNS = [

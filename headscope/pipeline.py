@@ -23,6 +23,14 @@ from headscope.prompts import Pairs
 from headscope.runs import PRIMARY, Run
 from headscope.tasks import TASKS
 
+ABSENT_TASK: dict[str, Any] = {
+    **dict.fromkeys(("task", "status", "reason", "source", "corruption", "metric"), ""),
+    **dict.fromkeys(("n", "groups", "accuracy", "accuracy_low", "accuracy_high", "logit_difference"), np.nan),
+    **dict.fromkeys(("logit_difference_low", "logit_difference_high"), np.nan),
+    **dict.fromkeys(("corrupted", "corrupted_low", "corrupted_high"), np.nan),
+}
+"""A row of a run's table of tasks before anything is known; `corrupted` is the logit difference after the twins."""
+
 SHOWN = 4
 """Heads of each task whose attention goes into the report."""
 
@@ -135,7 +143,8 @@ class Interrupted(HeadscopeError):
         super().__init__(
             f"interrupted after {done} of {planned} cells (task x method)",
             "the analysis to go on to its end",
-            "what was finished is kept; give fewer tasks, methods or examples for a shorter run",
+            ("what was finished is kept" if done else "nothing was finished yet")
+            + "; give fewer tasks, methods or examples for a shorter run",
         )
         self.run = run
 
@@ -234,8 +243,8 @@ def ability(setting: Setting, pairs: Pairs, seed: int) -> dict[str, Any]:
         "corruption": pairs.corruption,
         "metric": pairs.metric,
     }
-    for name, line in zip(("accuracy", "logit_difference", "corrupted"), summary.itertuples(), strict=True):
-        row |= {name: line.value, f"{name}_low": line.low, f"{name}_high": line.high}
+    for name, line in zip(("accuracy", "logit_difference", "corrupted"), summary.to_dict("records"), strict=True):
+        row |= {name: line["value"], f"{name}_low": line["low"], f"{name}_high": line["high"]}
     ok = bool(row["accuracy_low"] > 0.5)
     reason = (
         "" if ok else f"accuracy {row['accuracy']:.2f} is not above chance (.50): its head effects explain no ability"
@@ -268,7 +277,7 @@ def show(setting: Setting, pairs: Pairs, frames: list[pd.DataFrame]) -> View | N
     """
     scores = pd.concat(frames)
     for method, name in PRIMARY:
-        rows = scores[(scores["task"] == pairs.task) & (scores["method"] == method) & (scores["score"] == name)]
+        rows = scores.loc[(scores["task"] == pairs.task) & (scores["method"] == method) & (scores["score"] == name)]
         if len(rows):
             break
     else:
@@ -289,19 +298,18 @@ def show(setting: Setting, pairs: Pairs, frames: list[pd.DataFrame]) -> View | N
 
 def _texts(model: Model, one: Pairs) -> tuple[str, ...]:
     ids = one.tokens[0].tolist()
-    return tuple(str(i) if model.tokenizer is None else model.tokenizer.decode([i]) for i in ids)
+    return tuple(str(i) if model.tokenizer is None else str(model.tokenizer.decode([i])) for i in ids)
 
 
 def _assemble(
     name: str, identity: dict[str, Any], rows: dict[str, dict[str, Any]], frames: list[pd.DataFrame],
     examples: dict[str, Tensor], views: tuple[View, ...],
 ) -> Run:  # fmt: skip
-    tasks = pd.DataFrame(rows.values()).assign(model=name)
-    for column in ("n", "groups", "accuracy", "accuracy_low", "accuracy_high"):
-        if column not in tasks:
-            tasks[column] = np.nan
+    stopped = {"status": "skipped", "reason": "the analysis was interrupted before this task was measured"}
+    lines = [{**ABSENT_TASK, **({} if "status" in row else stopped), **row} for row in rows.values()]
+    tasks = pd.DataFrame(lines).assign(model=name)
     scores = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=COLUMNS)
-    failed = tasks.loc[tasks.get("status", pd.Series(dtype=str)) == "failed", "task"]
+    failed = tasks.loc[tasks["status"] == "failed", "task"]
     scores = scores.assign(model=name, flagged=scores["task"].isin(failed))
     return Run(identity=identity, scores=scores, tasks=tasks, examples=examples, views=views)
 

@@ -54,7 +54,7 @@ class Run:
             score: ranked by this score of the method.
 
         Returns:
-            Rows of `scores`, best first, with the head's label.
+            Rows of `scores`, task by task in the run's order, best first, with the head's label.
 
         Raises:
             UsageError: if the run has no such score, or k is below 1.
@@ -62,11 +62,13 @@ class Run:
         if k < 1:
             raise UsageError(f"k {k}", "1 or more heads", "ask for at least one head")
         method, score = self._score(method, score)
-        rows = self.scores[(self.scores["method"] == method) & (self.scores["score"] == score)]
-        rows = rows if task is None else rows[rows["task"] == task]
+        rows = self.scores.loc[(self.scores["method"] == method) & (self.scores["score"] == score)]
+        rows = rows if task is None else rows.loc[rows["task"] == task]
         if rows.empty:
             raise UsageError(f"task {task!r}", f"one of: {', '.join(self.scores['task'].unique())}", "correct the task")
-        best = rows.sort_values(["task", "rank", "layer", "head"], kind="stable").groupby("task", sort=False).head(k)
+        order = {name: place for place, name in enumerate(self.scores["task"].unique())}
+        best = rows.assign(place=rows["task"].map(order)).sort_values(["place", "rank", "layer", "head"], kind="stable")
+        best = best.drop(columns="place").groupby("task", sort=False).head(k)
         labels = [Grid.label(layer, head) for layer, head in zip(best["layer"], best["head"], strict=True)]
         return best.assign(label=labels).reset_index(drop=True)
 

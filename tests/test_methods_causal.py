@@ -27,7 +27,7 @@ SAME = 1e-5
 """The largest difference allowed, as a part of the largest metric."""
 
 CAREFUL = settings(
-    derandomize=True, max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    derandomize=True, max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 
@@ -129,7 +129,7 @@ def test_patching_equals_transformer_lens(model: Model) -> None:
 def test_patching_a_run_with_itself_changes_nothing(gpt2_model: Model, seed: int, longest: int) -> None:
     pairs = random_pairs(n=3, longest=longest, seed=seed)
     effects = patching(gpt2_model, replace(pairs, corrupted=pairs.tokens))
-    assert all(torch.equal(value, torch.zeros_like(value)) for value in effects.values())
+    assert all(value.abs().max() <= SAME for value in effects.values())
 
 
 @CAREFUL

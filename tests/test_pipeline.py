@@ -1,12 +1,12 @@
 """analyze(): one plan, one table; what cannot be done is said; Ctrl-C keeps what is finished."""
 
 from dataclasses import replace
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from fixtures_tasks import reader
 
 import headscope
@@ -111,7 +111,7 @@ def test_the_identity_says_how_to_repeat_the_run(run: Run) -> None:
     }  # fmt: skip
     assert run.identity["complete"] is True
     assert run.identity["model"] == reader("words").identity
-    assert run.identity["provenance"]["versions"]["torch"] == torch.__version__.split("+")[0]
+    assert run.identity["provenance"]["versions"]["torch"] == version("torch")
 
 
 def test_a_name_given_twice_is_measured_once() -> None:
@@ -186,7 +186,7 @@ def test_a_named_task_that_cannot_be_expressed_stops_the_run(planted: Model) -> 
 
 
 def test_no_task_at_all_stops_the_run() -> None:
-    short = load(planted_model(Plant(), grid=Grid(1, 1), vocabulary=40, positions=8), device="cpu")
+    short = load(planted_model(Plant(first_token=(0, 0)), grid=Grid(1, 1), vocabulary=40, positions=8), device="cpu")
     with pytest.raises(TaskError, match="which has no tokenizer"):
         analyze(short)
 
@@ -225,5 +225,9 @@ def test_ctrl_c_before_anything_is_finished_still_leaves_a_readable_run(
     kept = open_run(caught.value.run.save(tmp_path / "run"))
     assert len(kept.scores) == 0
     assert kept.identity["complete"] is False
+    rows = kept.tasks.set_index("task")
+    assert rows.loc["induction", "reason"] == "the analysis was interrupted before this task was measured"
+    assert rows.loc["ioi", "reason"].startswith("task 'ioi' on ")
+    assert set(rows["status"]) == {"skipped"}
     with pytest.raises(UsageError, match="one of: none: no task could be measured"):
         kept.top()

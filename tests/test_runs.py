@@ -156,7 +156,8 @@ UNWRITABLE = (
 
 
 @pytest.mark.parametrize(
-    "attempt", [check_writable, lambda folder: Run(identity={}, scores=None, tasks=None).save(folder)]
+    "attempt",
+    [check_writable, lambda folder: Run(identity={}, scores=pd.DataFrame(), tasks=pd.DataFrame()).save(folder)],
 )
 def test_a_file_in_place_of_the_folder_is_explained(attempt: Any, tmp_path: Path) -> None:
     (tmp_path / "run").write_text("a file")

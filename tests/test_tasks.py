@@ -105,9 +105,14 @@ def test_induction_repeats_and_the_twin_points_elsewhere(kind: str) -> None:
         assert row[last] == row[earlier]
         assert source == earlier + 1
         assert pairs.answers[index].tolist() == [row[source]]
-        assert pairs.foils[index].tolist() == [twin[source]]
-        assert [i for i in range(len(row)) if row[i] != twin[i]] == [source]
+        assert [i for i in range(last) if twin[i] == twin[last]] != [earlier]
+        (elsewhere,) = (i for i in range(last) if twin[i] == twin[last])
+        foil = twin[elsewhere + 1]
+        assert pairs.foils[index].tolist() == [foil]
+        assert [i for i in range(len(row)) if row[i] != twin[i]] == [earlier, elsewhere]
+        assert (row[earlier], row[elsewhere]) == (twin[elsewhere], twin[earlier])
         assert row[:last].count(row[last]) == 1
+        assert row.count(foil) == row.count(row[source]) == 1, "neither side is seen more often"
     assert len(pairs.mask.sum(1).unique()) > 3, "the model must not learn where the answer stands"
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
+from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,88 +16,179 @@ import typer
 if TYPE_CHECKING:
     from headscope.runs import Run
 
-Names = Annotated[list[str] | None, typer.Option(metavar="NAME", help="")]
 TOP = 8
+"""Heads of each task that are printed."""
+
+EPILOG = (
+    "[bold]Examples[/bold]\n"
+    "  headscope analyze                          the bundled model, all tasks\n"
+    "  headscope analyze gpt2 --task ioi -n 128   one task, tighter intervals\n"
+    "  headscope analyze ./my-model --offline     a local Hugging Face directory\n"
+    "  headscope analyze gpt2 -t ioi,induction -m patching --json > top.json\n\n"
+    "Every option has an environment variable, such as HEADSCOPE_ANALYZE_DEVICE.\n"
+    "Exit codes: 0 done, 1 failed, 2 bad input, 130 stopped by Ctrl-C, which keeps\n"
+    "the tasks and methods that were finished."
+)
+_WHAT, _HOW, _OUTPUT = "What to analyse", "How to compute it", "Where it goes"
+
+
+def _option(*names: str, panel: str, help: str, metavar: str = " ", envvar: list[str] | None = None) -> Any:
+    return typer.Option(*names, help=help, metavar=metavar, envvar=envvar, show_envvar=False, rich_help_panel=panel)
 
 
 def analyze(  # noqa: PLR0913 - one parameter for each option of the command
     model: Annotated[
         str,
-        typer.Argument(help="[bold]mini[/bold] (bundled), a Hub name such as gpt2, or a local Hugging Face directory."),
+        typer.Argument(
+            metavar="MODEL",
+            help="[bold]mini[/bold] (bundled), a Hub name such as gpt2, or a Hugging Face directory with safetensors.",
+        ),
     ] = "mini",
     task: Annotated[
         list[str] | None,
-        typer.Option("--task", "-t", help="What the model is asked to do; repeat or separate by commas. Default: all that it can read."),
+        _option(
+            "--task",
+            "-t",
+            panel=_WHAT,
+            metavar="NAME",
+            help="What the model is asked to do (see headscope list tasks); repeat, or separate by commas. "
+            "Default: all that it can read.",
+        ),
     ] = None,
     method: Annotated[
         list[str] | None,
-        typer.Option("--method", "-m", help="How heads are scored; repeat or separate by commas. Default: all."),
+        _option(
+            "--method",
+            "-m",
+            panel=_WHAT,
+            metavar="NAME",
+            help="How heads are scored (see headscope list methods); repeat, or separate by commas. Default: all.",
+        ),
     ] = None,
-    n: Annotated[int, typer.Option("-n", "--examples", help="Examples per task: intervals shrink with its square root.")] = 64,
-    seed: Annotated[int, typer.Option(help="Of prompts and resamples: the same seed gives the same run.")] = 0,
-    device: Annotated[str, typer.Option(help="auto (cuda if there is one, else cpu), cpu, cuda, cuda:1, mps.")] = "auto",
-    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16. Small effects need float32.")] = "float32",
-    batch_size: Annotated[int, typer.Option(help="Rows per forward pass: changes speed and memory only.")] = 128,
-    out: Annotated[Path | None, typer.Option(help="Folder for the run. Default: runs/MODEL, numbered if taken.")] = None,
-    offline: Annotated[bool, typer.Option("--offline", help="Never use the network.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars; print only where the run is.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON instead of tables.")] = False,
+    n: Annotated[
+        int,
+        _option(
+            "-n",
+            "--examples",
+            panel=_WHAT,
+            metavar="N",
+            envvar=["HEADSCOPE_ANALYZE_N", "HEADSCOPE_ANALYZE_EXAMPLES"],
+            help="Examples per task: time grows with it, intervals shrink with its square root.",
+        ),
+    ] = 64,
+    seed: Annotated[
+        int, _option("--seed", panel=_WHAT, metavar="N", help="Of prompts and resamples: one seed, one result.")
+    ] = 0,
+    device: Annotated[
+        str,
+        _option(
+            "--device",
+            panel=_HOW,
+            metavar="NAME",
+            help="auto (cuda if there is one, else cpu), cpu, cuda, cuda:1, mps.",
+        ),
+    ] = "auto",
+    dtype: Annotated[
+        str,
+        _option(
+            "--dtype", panel=_HOW, metavar="NAME", help="float32, bfloat16 or float16. Small effects need float32."
+        ),
+    ] = "float32",
+    batch_size: Annotated[
+        int,
+        _option(
+            "--batch-size", panel=_HOW, metavar="N", help="Rows per forward pass: less memory if smaller, same results."
+        ),
+    ] = 128,
+    offline: Annotated[bool, _option("--offline", panel=_HOW, help="Never use the network.")] = False,
+    out: Annotated[
+        Path | None,
+        _option(
+            "--out", panel=_OUTPUT, metavar="FOLDER", help="Folder for the run. Default: runs/MODEL, numbered if taken."
+        ),
+    ] = None,
+    quiet: Annotated[
+        bool,
+        _option("--quiet", "-q", panel=_OUTPUT, help="No tables and no progress bars: print only where the report is."),
+    ] = False,
+    as_json: Annotated[
+        bool,
+        _option(
+            "--json",
+            panel=_OUTPUT,
+            envvar=["HEADSCOPE_ANALYZE_JSON"],
+            help="Print JSON instead of tables: tasks, top heads, paths.",
+        ),
+    ] = False,
 ) -> None:
     """Score every attention head of MODEL and say which ones matter, with intervals.
 
-    [bold]Examples[/bold]
-
-        headscope analyze                                  the bundled model, every task and method
-
-        headscope analyze gpt2 --task ioi -n 128           one task, tighter intervals
-
-        headscope analyze ./my-model --offline --out runs/mine
-
-    Writes run.json, scores.parquet, tasks.parquet, examples/ and report.html, and prints where they are.
+    Prints how well the model does each task and its top heads, and writes a
+    folder: report.html (open it in any browser), scores.parquet, tasks.parquet,
+    examples/ and run.json.
     """
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"  # read when the Hub's client is imported
+    from headscope.models import load
     from headscope.pipeline import Interrupted, Plan, command_line, execute
     from headscope.runs import check_writable
 
     plan = Plan(tasks=_names(task), methods=_names(method), n=n, seed=seed, batch_size=batch_size)
-    folder = out or _free(Path("runs") / Path(model).name)
-    check_writable(folder)
+    folder = out or _free(_default_folder(model))
     show = not (quiet or as_json) and sys.stderr.isatty()
-    try:
-        run = execute(_load(model, device, dtype, offline), plan, progress=show, command=command_line())
-    except Interrupted as stop:
-        if len(stop.run.scores):
-            _finish(stop.run, folder, quiet=quiet, as_json=as_json)
-        raise
-    _finish(run, folder, quiet=quiet, as_json=as_json)
+    with _no_litter(folder):
+        check_writable(folder)
+        loaded = load(model, device=device, dtype=dtype, offline=offline)
+        try:
+            run = execute(loaded, plan, progress=show, command=command_line())
+        except Interrupted as stop:
+            if len(stop.run.scores):
+                _finish(stop.run, folder, quiet=quiet, as_json=as_json)
+            raise
+        _finish(run, folder, quiet=quiet, as_json=as_json)
 
 
 def _names(values: list[str] | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name.strip() for value in values or [] for name in value.split(",") if name.strip()))
 
 
+def _default_folder(model: str) -> Path:
+    path = Path(model).expanduser()
+    return Path("runs") / ((path.resolve() if path.is_dir() else path).name or "model")
+
+
 def _free(folder: Path) -> Path:
     """The folder itself, or with the first number that makes it new."""
     tries = (folder if i == 1 else folder.with_name(f"{folder.name}-{i}") for i in count(1))
-    return next(path for path in tries if not (path / "run.json").exists())
+    return next(path for path in tries if not path.exists() or (path.is_dir() and not any(path.iterdir())))
 
 
-def _load(model: str, device: str, dtype: str, offline: bool) -> Any:
-    from headscope.models import load
-
-    return load(model, device=device, dtype=dtype, offline=offline)
+@contextlib.contextmanager
+def _no_litter(folder: Path) -> Iterator[None]:
+    """Remove the folders that were made for a run, where nothing came to be in them."""
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        yield
+    finally:
+        for path in new:
+            with contextlib.suppress(OSError):
+                path.rmdir()
 
 
 def _finish(run: Run, folder: Path, *, quiet: bool, as_json: bool) -> None:
-    """Print first, so that a full disk cannot lose what was measured; then write, then say where."""
+    """Tables are printed before anything is written, so that a full disk cannot lose what was measured."""
     from headscope.cli import tables
 
-    if not (quiet or as_json):
-        tables.print_tasks(run)
-        tables.print_top(run, TOP)
-    if as_json:
-        sys.stdout.write(json.dumps(tables.as_record(run, TOP, folder), indent=2, allow_nan=False) + "\n")
-    run.save(folder)
+    saved = None
+    try:
+        if not (quiet or as_json):
+            tables.print_tasks(run)
+            tables.print_top(run, TOP)
+    finally:  # and a closed or full output cannot lose the folder
+        try:
+            saved = run.save(folder)
+        finally:
+            if as_json:
+                sys.stdout.write(json.dumps(tables.as_record(run, TOP, saved), indent=2, allow_nan=False) + "\n")
     if not as_json:
         sys.stdout.write(f"report: {folder / 'report.html'}\n")

@@ -8,8 +8,6 @@ import sys
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 
 class Kind(enum.StrEnum):
@@ -21,29 +19,40 @@ class Kind(enum.StrEnum):
 
 
 def listing(
-    what: Annotated[Kind, typer.Argument(help="models, tasks or methods.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    what: Annotated[Kind, typer.Argument(metavar="WHAT", help="models, tasks or methods.")],
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", envvar="HEADSCOPE_LIST_JSON", show_envvar=False, metavar=" ", help="Print JSON."),
+    ] = False,
 ) -> None:
-    """List the models, tasks or methods that headscope knows, each with its source."""
+    """List what there is: models, tasks or methods, each with its source."""
     rows = {Kind.models: _models, Kind.tasks: _tasks, Kind.methods: _methods}[what]()
     if as_json:
         sys.stdout.write(json.dumps(rows, indent=2) + "\n")
         return
-    table = Table(*rows[0])
+    from headscope.cli import tables
+
+    names = tuple(rows[0])
+    made = tables.table(*names, left=names)
+    made.show_lines = any(len(value) > 40 for row in rows for value in row.values())
     for row in rows:
-        table.add_row(*row.values())
-    Console().print(table)
+        made.add_row(*map(tables.plain, row.values()))
+    tables.console().print(made)
+
+
+_ARCHITECTURES = ("GPT-2", "GPT-NeoX", "Llama", "Qwen2", "Qwen3", "Gemma-2", "GPT-Neo", "OPT", "BERT")
 
 
 def _models() -> list[dict[str, str]]:
+    from headscope.models.sources import ALIASES
+
+    short = ", ".join(name for name in ALIASES if "/" not in name)
     return [
         {"model": "mini", "what": "the bundled model: about a hundred heads, needs no network"},
-        {"model": "gpt2, EleutherAI/pythia-70m, ...", "what": "a Hub name; read from the local cache with --offline"},
-        {"model": "./directory", "what": "a local Hugging Face directory: config.json, safetensors, tokenizer files"},
-    ] + [{"model": name, "what": "architecture tested with headscope"} for name in _ARCHITECTURES]
-
-
-_ARCHITECTURES = ("GPT-2", "GPT-NeoX", "Llama", "Qwen2, Qwen3", "Gemma-2", "GPT-Neo", "OPT", "BERT (masked language model)")
+        {"model": "a Hub name", "what": f"any organisation/name with safetensors; short names: {short}"},
+        {"model": "a directory", "what": "config.json, *.safetensors and, for tasks in words, the tokenizer's files"},
+        {"model": "architectures", "what": f"tested: {', '.join(_ARCHITECTURES)}"},
+    ]
 
 
 def _tasks() -> list[dict[str, str]]:
@@ -62,29 +71,49 @@ def _methods() -> list[dict[str, str]]:
 
 
 def doctor() -> None:
-    """Check this machine: versions, device, the bundled model, the Hub cache; exit code 1 if something is wrong."""
+    """Check that this machine is ready: versions, device, disk, the bundled model.
+
+    Exit code 1 if something is wrong.
+    """
+    from headscope.cli import tables
+    from headscope.errors import HeadscopeError
+
+    made = tables.table("check", "finding", left=("check", "finding"))
+    problem = None
+    for name, finding in _surroundings().items():
+        made.add_row(tables.plain(name), tables.plain(finding))
+    try:
+        made.add_row("bundled model", tables.plain(_bundled()))
+    except HeadscopeError as error:
+        made.add_row("bundled model", tables.plain(f"FAILS: {error.given}"))
+        problem = error
+    tables.console().print(made)
+    if problem is not None:
+        raise HeadscopeError(problem.given, problem.expected, problem.fix)  # whatever it is, the exit code is 1
+    sys.stdout.write("ready\n")
+
+
+def _surroundings() -> dict[str, str]:
     import shutil
 
     import torch
+    from huggingface_hub import constants
 
     from headscope import provenance
-    from headscope.errors import HeadscopeError
-    from headscope.models import load
-    from headscope.models.sources import cache_folder
 
-    table = Table("check", "finding")
-    for name, version in provenance.record(command=None, seed=0)["versions"].items():
-        table.add_row(name, str(version or "not installed"))
-    table.add_row("device (auto)", "cuda" if torch.cuda.is_available() else f"cpu, {torch.get_num_threads()} threads")
-    table.add_row("Hub cache", str(cache_folder()))
-    table.add_row("free disk here", f"{shutil.disk_usage('.').free / 2**30:.1f} GiB")
-    try:
-        checks = load("mini", offline=True).identity["self_check"]
-        table.add_row("bundled model", "loads; self-check passed: " + ", ".join(checks))
-        problem = None
-    except HeadscopeError as error:
-        table.add_row("bundled model", f"FAILS: {error.given}")
-        problem = error
-    Console().print(table)
-    if problem is not None:
-        raise problem
+    record = provenance.record(seed=0)
+    cuda = torch.cuda.is_available()
+    return {
+        "python": f"{record['python']} on {record['platform']}",
+        **{name: version or "not installed" for name, version in record["versions"].items()},
+        "device auto": torch.cuda.get_device_name() if cuda else f"cpu, {torch.get_num_threads()} threads",
+        "Hub cache": constants.HF_HUB_CACHE,
+        "free disk here": f"{shutil.disk_usage('.').free / 2**30:.1f} GiB",
+    }
+
+
+def _bundled() -> str:
+    from headscope.models import load
+
+    model = load("mini", device="cpu", offline=True)
+    return f"loads, passes its self-check: {model.grid.layers} layers of {model.grid.heads} heads"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -18,37 +20,92 @@ if TYPE_CHECKING:
 
     from headscope.runs import Run
 
+WIDE = 100
+"""From this width on, tables have room for everything."""
 
-def _console() -> Console:
-    console = Console()
-    # A log has no width of its own: rich would fold tables at 80 columns there.
-    return console if console.is_terminal else Console(width=120)
+LEGEND = (
+    "effect: mean over the examples, with its 95 % interval. rank: among all heads, with its 95 % interval. "
+    "share: of the summed absolute effects of all heads. q: Benjamini-Hochberg over all heads."
+)
 
 
-def _interval(value: float, low: float, high: float, digits: int = 2) -> str:
+def console() -> Console:
+    """Where tables go: as wide as the terminal (or COLUMNS); a log, which has no width of its own, gets 120."""
+    found = Console()
+    return found if found.is_terminal or "COLUMNS" in os.environ else Console(width=120)
+
+
+def plain(text: object) -> Text:
+    """Text that is shown as it is: no markup, no emoji codes, no control characters.
+
+    Args:
+        text: anything, such as a model's name, which is whatever its folder is called.
+
+    Example:
+        >>> plain("[red]a\\x1b[2J").plain
+        '[red]a\\\\x1b[2J'
+    """
+    return Text("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text)))
+
+
+def number(value: float) -> str:
+    """A number with two or three significant digits, so that nothing but 0 looks like 0.
+
+    Args:
+        value: any number; NaN is `-`.
+
+    Example:
+        >>> [number(value) for value in (12.345, -0.41234, 0.0123, 0.000012, 0.0, float("nan"))]
+        ['12.3', '-0.412', '0.012', '1.2e-05', '0', '-']
+    """
+    size = abs(value)
     if math.isnan(value):
         return "-"
-    return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+    if size == 0:
+        return "0"
+    if size < 0.001:
+        return f"{value:.1e}"
+    if size < 0.1:
+        return f"{value:#.2g}"
+    return f"{value:#.3g}".rstrip(".") if size < 999.5 else f"{value:.0f}"
+
+
+def table(*columns: str, left: tuple[str, ...] = ()) -> Table:
+    """An empty table without vertical rules.
+
+    Args:
+        columns: their titles.
+        left: those that hold words.
+    """
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    for name in columns:
+        made.add_column(name, justify="left" if name in left else "right", no_wrap=name not in left)
+    return made
 
 
 def print_tasks(run: Run) -> None:
     """Each task with the model's accuracy, or why it has none."""
-    table = Table(title=f"Does {run.identity['model']['name']} do the tasks?", title_justify="left")
-    for name in ("task", "status", "accuracy, 2 choices [95 %]", "logit difference", "corrupted", "n", "groups"):
-        table.add_column(name, justify="left" if name in {"task", "status"} else "right")
-    for row in run.tasks.to_dict("records"):
-        measured = row["status"] != "skipped" and not math.isnan(row["accuracy"])
-        cells = [
-            _interval(row[name], row[f"{name}_low"], row[f"{name}_high"]) if measured else "-"
-            for name in ("accuracy", "logit_difference", "corrupted")
-        ]
-        sizes = [str(int(row[name])) if measured else "-" for name in ("n", "groups")]
-        table.add_row(row["task"], str(row["status"]), *cells, *sizes)
-    console = _console()
-    console.print(table)
-    for row in run.tasks.to_dict("records"):
+    out = console()
+    names = ["task", "status", "accuracy [95 %]", "logit difference [95 %]"]
+    names += ["in the twin"] if out.width >= WIDE else []
+    made = table(*names, "n", "groups", left=("task", "status"))
+    rows = run.tasks.to_dict("records")
+    for row in rows:
+        made.add_row(*_task(row, twin=out.width >= WIDE))
+    out.print(Text("Does ") + plain(run.identity["model"]["name"]) + Text(" do the tasks?"), style="bold")
+    out.print(made)
+    for row in rows:
         if row.get("reason"):
-            console.print(Text(f"{row['task']}: {row['reason']}", style="yellow"))
+            out.print(plain(f"{row['task']}: {row['reason']}"), style="yellow")
+
+
+def _task(row: dict[Any, Any], *, twin: bool) -> list[Text]:
+    words = [plain(row["task"]), plain(row["status"])]
+    if row["status"] == "skipped" or math.isnan(row["accuracy"]):
+        return words + [Text("-")] * (5 if twin else 4)
+    cells = [_interval(row[name], row[f"{name}_low"], row[f"{name}_high"]) for name in ("accuracy", "logit_difference")]
+    cells += [number(row["corrupted"])] if twin else []
+    return words + [Text(cell) for cell in (*cells, f"{row['n']:.0f}", f"{row['groups']:.0f}")]
 
 
 def print_top(run: Run, k: int) -> None:
@@ -57,42 +114,74 @@ def print_top(run: Run, k: int) -> None:
         top = run.top(k)
     except UsageError:
         return
-    console = _console()
+    out = console()
     for task, rows in top.groupby("task", sort=False):
-        console.print(_ranking(str(task), rows))
+        first = rows.iloc[0]
+        out.print()
+        out.print(plain(f"{task}: top heads by {first['method']}, {first['score']} (in {first['unit']})"), style="bold")
+        if first["flagged"]:
+            out.print(Text("The model fails this task.", style="yellow"))
+        out.print(_ranking(rows))
+    out.print(Text(LEGEND, style="dim"))
 
 
-def _ranking(task: str, rows: pd.DataFrame) -> Table:
-    first = rows.iloc[0]
-    flag = "  (the model fails this task)" if first["flagged"] else ""
-    title = f"{task}: top heads by {first['method']}, {first['score']}, in {first['unit']}; n = {first['n']}{flag}"
-    table = Table(title=title, title_justify="left")
-    for name in ("head", "effect [95 %]", "rank [95 %]", "share of summed |effect|", "q"):
-        table.add_column(name, justify="left" if name == "head" else "right")
+def _ranking(rows: pd.DataFrame) -> Table:
+    made = table("head", "effect [95 %]", "rank [95 %]", "share", "q", left=("head",))
     for row in rows.to_dict("records"):
-        rank = "-" if math.isnan(row["rank_low"]) else f"{row['rank']:.0f} [{row['rank_low']:.0f}, {row['rank_high']:.0f}]"
-        share = "-" if math.isnan(row["share"]) else f"{row['share']:.1%}"
-        q = "-" if math.isnan(row["q"]) else f"{row['q']:.3f}"
-        table.add_row(row["label"], _interval(row["value"], row["low"], row["high"], 3), rank, share, q)
-    return table
+        rank = (
+            "-" if math.isnan(row["rank_low"]) else f"{row['rank']:.0f} [{row['rank_low']:.0f}, {row['rank_high']:.0f}]"
+        )
+        cells = (
+            row["label"],
+            _interval(row["value"], row["low"], row["high"]),
+            rank,
+            _share(row["share"]),
+            number(row["q"]),
+        )
+        made.add_row(*(Text(cell) for cell in cells))
+    return made
 
 
-def as_record(run: Run, k: int, folder: Path) -> dict[str, Any]:
-    """The same as JSON: tasks, top heads, where the run is; NaN becomes null."""
+def _interval(value: float, low: float, high: float) -> str:
+    return "-" if math.isnan(value) else f"{number(value)} [{number(low)}, {number(high)}]"
+
+
+def _share(value: float) -> str:
+    if math.isnan(value):
+        return "-"
+    return "< 0.1 %" if 0 < value < 0.0005 else f"{100 * value:.1f} %"
+
+
+def as_record(run: Run, k: int, folder: Path | None) -> dict[str, Any]:
+    """The same as JSON: tasks, top heads, where the run is (None if it could not be written); NaN becomes null."""
     try:
-        top = run.top(k)[["label", *COLUMNS, "flagged"]].to_dict("records")
+        top = run.top(k).to_dict("records")
     except UsageError:
         top = []
-    return {
+    record = {
         "model": run.identity["model"]["name"],
         "complete": run.identity["complete"],
-        "folder": str(folder),
-        "report": str(folder / "report.html"),
-        "tasks": [_plain(row) for row in run.tasks.to_dict("records")],
-        "top": [_plain(row) for row in top],
+        "folder": None if folder is None else str(folder),
+        "report": None if folder is None else str(folder / "report.html"),
+        "tasks": run.tasks.to_dict("records"),
+        "top": [{name: row[name] for name in ("label", *COLUMNS, "flagged")} for row in top],
     }
+    return finite(record)
 
 
-def _plain(row: dict[Any, Any]) -> dict[str, Any]:
-    values = {key: value.item() if hasattr(value, "item") else value for key, value in row.items()}
-    return {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in values.items()}
+def finite(value: Any) -> Any:
+    """A copy that JSON can hold: numpy's numbers as Python's, NaN and infinities as None.
+
+    Args:
+        value: dicts and lists of plain values.
+
+    Example:
+        >>> finite({"a": [float("nan"), 1.5]})
+        {'a': [None, 1.5]}
+    """
+    if isinstance(value, dict):
+        return {str(key): finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
+    value = value.item() if hasattr(value, "item") else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value

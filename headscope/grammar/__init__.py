@@ -63,7 +63,7 @@ def vocabulary() -> tuple[str, ...]:
         words |= set(pool)
     for pool in (lex.NUMBERS, lex.GAVE, lex.MET, lex.NEAR, lex.TIRED, lex.WIDE, lex.LARGE, lex.SMALL, lex.FUNCTION_WORDS):
         words |= set(pool)
-    words |= {"plays", "eats", "drinks", "drink", "gift", "present", "met", "waited", "were"}
+    words |= set(lex.NATURES.values()) | {"plays", "eats", "drinks", "drink", "gift", "present", "met", "waited", "were"}
     return tuple(sorted(words))
 
 

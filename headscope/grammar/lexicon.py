@@ -77,6 +77,9 @@ HABITS |= {
 FAVOURITES = dict(zip(PEOPLE, [*SPORTS, *FOODS], strict=True))
 """What each kind of person loves: the subject decides the object."""
 
+NATURES = dict(zip(ANIMALS, "loyal elegant fast heavy tiny dirty stubborn brave furry wet green timid".split(), strict=True))
+"""What each kind of animal is by nature: an attribute that picks it out among others."""
+
 TIRED = "tired hungry sleepy scared lazy weak sick thirsty".split()
 WIDE = "wide long icy steep narrow muddy deep busy".split()
 LARGE = "large huge wide thick giant broad".split()
@@ -95,7 +98,7 @@ PLAIN = sorted({*THINGS, *ANIMALS, *COLOURS, *FOODS, *SPORTS, *BUILDINGS, *CONTA
 """Words that random sequences are drawn from."""
 
 FUNCTION_WORDS = (
-    "the a an and or of to in at on is are was were not did do does that who because so something if then it he she they "
+    "the a an one and or of to in at on is are was were not did do does that who because so something if then it he she they "
     "himself herself themselves his her their its when while after before went had gave back there again from joins facts "
     "rules question answer yes no path capital city country people live main lies every day yesterday today later once "
     "afterwards cross enter fit into inside will can would for than , . : ?"

@@ -75,12 +75,12 @@ _SMALL = [word for word in lex.SMALL if word not in lex.LARGE]
 def winograd(rng: Random) -> Document:
     """`The dog did not cross the road because it was tired. It barked.`: an attribute tells which noun is meant.
 
-    The attribute comes after the nouns (`cue_last`) or before them (`cue_first`), or picks one of several animals that
-    have their own (`several`). Construction after Levesque et al., "The Winograd Schema Challenge" (2012), with words
-    of our own.
+    The attribute comes after the nouns (`cue_last`) or before them (`cue_first`). It fits one kind of noun (`cross`), one
+    role (`fit`), or one of several animals by its nature (`nature`). Construction after Levesque et al., "The Winograd
+    Schema Challenge" (2012), with words of our own.
     """
-    if rng.random() < 0.5:
-        return _several(rng)
+    if rng.random() < 0.65:
+        return _nature(rng)
     kind = rng.choice(["cross", "fit"])
     cue_first = rng.random() < 0.5
     one, other, root, meant_first, trait = _scene(kind, rng)
@@ -96,22 +96,22 @@ def winograd(rng: Random) -> Document:
     return write("winograd", f"{kind}_cue_{'first' if cue_first else 'last'}", [root, _sequel("it", referent, referent, rng)])
 
 
-def _several(rng: Random) -> Document:
-    """`Something was hungry. The sick dog, the hungry cat and the weak bear waited. It hissed.`"""
-    count = rng.randint(3, 4)
-    animals, traits = rng.sample(list(lex.ANIMALS), count), rng.sample(lex.TIRED, count)
-    meant = rng.randrange(count)
-    cue = Node(traits[meant], "ADJ", left=[Node("something", "PRON", "nsubj"), Node("was", "AUX", "cop")], right=[stop()])
-    first, *others = [
-        noun(animal, "conj", adjectives=(trait,)) for animal, trait in zip(animals, traits, strict=True)
-    ]
-    for index, (node, animal) in enumerate(zip([first, *others], animals, strict=True)):
-        node.entity = animal
-        node.name = "antecedent" if index == meant else None
+def _nature(rng: Random) -> Document:
+    """`Something was timid. The lion, the rabbit and the bear waited. It hid.`, or with the cue after the animals."""
+    animals = rng.sample(list(lex.ANIMALS), rng.randint(2, 4))
+    meant = rng.choice(animals)
+    first, *others = [noun(animal, "conj") for animal in animals]
+    for node in (first, *others):
+        node.entity = node.form
+        node.name = "antecedent" if node.form == meant else None
     for node in others[:-1]:
         node.left.insert(0, comma())
     others[-1].left.insert(0, Node("and", "CCONJ", "cc"))
     first.rel, first.right = "nsubj", others
-    root = past(rng.choice(["waited", "met", "rested"]))
-    root.left, root.right = [first], [stop()]
-    return write("winograd", "several", [cue, root, _sequel("it", animals[meant], animals[meant], rng)])
+    scene = past(rng.choice(["waited", "met", "rested"]))
+    scene.left, scene.right = [first], [stop()]
+    cue_first = rng.random() < 0.7
+    who = Node("something" if cue_first else "one", "PRON", "nsubj")
+    cue = Node(lex.NATURES[meant], "ADJ", left=[who, Node("was", "AUX", "cop")], right=[stop()])
+    told = [cue, scene] if cue_first else [scene, cue]
+    return write("winograd", f"nature_cue_{'first' if cue_first else 'last'}", [*told, _sequel("it", meant, meant, rng)])

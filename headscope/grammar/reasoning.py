@@ -8,7 +8,7 @@ from headscope.grammar import lexicon as lex
 from headscope.grammar.phrases import stop
 from headscope.grammar.tree import Document, Node, write
 
-NODES = [*lex.COLOURS, *lex.PLACES]
+NODES = [*lex.COLOURS, *(place for place in lex.PLACES if place != "path")]
 
 
 def _adjective(word: str, rel: str, *, query: bool = False) -> Node:

@@ -16,6 +16,7 @@ from headscope.models import load
 from headscope.plots import save_picture
 
 TEMPLATE = Path(__file__).with_name("card.md")
+TRIED = Path(__file__).with_name("tried.md")
 
 
 def release(training: Path, other: Path, target: Path, *, n: int = 1000, seed: int = 0) -> Evaluation:
@@ -80,6 +81,7 @@ def _card(mine: Evaluation, theirs: Evaluation, recipes: list[dict[str, Any]], c
         "queries": gates.QUERIES,
         "documents": gates.DOCUMENTS,
         "attention": gates.ATTENTION,
+        "tried": TRIED.read_text().strip(),
     }
     text = TEMPLATE.read_text()
     for name, value in values.items():

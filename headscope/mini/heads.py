@@ -63,8 +63,10 @@ class Pattern(NamedTuple):
 
 PATTERNS: dict[str, Pattern] = {
     "previous_token": Pattern(None, _previous),
+    "previous_token_random_words": Pattern("induction", _previous),
     "first_token": Pattern(None, _first),
     "duplicate_token": Pattern("duplicate", _duplicate),
+    "duplicate_token_reversal": Pattern("reversal", _duplicate),
     "induction": Pattern("induction", _induction),
     "verb_to_subject": Pattern("agreement", _between("verb", "subject")),
     "end_to_repeated_name": Pattern("ioi", _between("end", "s2")),

@@ -10,7 +10,7 @@ WEIGHTS: dict[str, float] = {
     "agreement": 1.0,
     "clauses": 0.8,
     "gender": 0.8,
-    "winograd": 1.4,
+    "winograd": 2.0,
     "ioi": 1.0,
     "induction": 3.0,
     "reversal": 2.0,
@@ -30,17 +30,18 @@ class Recipe:
         seed: of the initial weights and of the texts; step `i` draws its texts from `(seed, i)` alone.
         steps: optimiser steps.
         rows, length: a step reads `rows` rows of `length` tokens, each packed with whole documents.
-        layers, heads, width, inner, positions: the GPT-2 architecture.
+        layers, heads, width, inner, positions: the GPT-NeoX architecture.
+        rotary, theta: the share of each head's dimensions that rotate, and the base of their frequencies: the rest
+            is free to match words at any distance.
         spread: standard deviation of the initial weights.
         rate, warm_up, floor, decay: AdamW's peak rate, its linear warm-up, the share of the rate at the
             end of the cosine, and weight decay on matrices.
         free: loss weight of a word that its context does not determine (determined words have 1).
-        offset: share of documents that start at a random position instead of 0.
         weights: how often each family is drawn; scaled while training by how much there is left to learn.
     """
 
     seed: int = 0
-    steps: int = 5000
+    steps: int = 3200
     rows: int = 42
     length: int = 64
     layers: int = 6
@@ -48,13 +49,12 @@ class Recipe:
     width: int = 192
     inner: int = 384
     positions: int = 128
-    rotary: bool = False
-    amplitude: float = 1.0
+    rotary: float = 0.5
+    theta: float = 100.0
     spread: float = 0.05
     rate: float = 2e-3
     warm_up: int = 300
     floor: float = 0.04
     decay: float = 0.05
     free: float = 0.1
-    offset: float = 0.5
     weights: dict[str, float] = field(default_factory=lambda: {family: WEIGHTS[family] for family in FAMILIES})

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from transformers import GPT2LMHeadModel
+from transformers import GPTNeoXForCausalLM
 
 from headscope.grammar import Document
 from headscope.mini.tokenizer import PAD, identifiers
@@ -32,7 +32,7 @@ def reader(model: Model) -> Reader:
     return lambda tokens, mask: model.run(tokens, mask).cpu()
 
 
-def training_reader(model: GPT2LMHeadModel) -> Reader:
+def training_reader(model: GPTNeoXForCausalLM) -> Reader:
     """How a model in training reads: padding stands at the right, where a causal model cannot see it."""
     return lambda tokens, _: model(tokens.to(model.device), use_cache=False).logits.float().cpu()
 

@@ -55,7 +55,7 @@ def _stream(mixture: dict[str, float], rng: Random) -> Iterator[Document]:
 
 
 def batch(recipe: Recipe, step: int, mixture: dict[str, float], ids: dict[str, int]) -> Batch:
-    """The batch of one step: documents packed first-fit into rows, each at position 0 or a random offset."""
+    """The batch of one step: documents packed first-fit into rows, each counting its positions from 0."""
     rng = Random(f"{recipe.seed}:train:{step}")
     rows: list[list[Document]] = [[] for _ in range(recipe.rows)]
     room = [recipe.length] * recipe.rows
@@ -70,10 +70,10 @@ def batch(recipe: Recipe, step: int, mixture: dict[str, float], ids: dict[str, i
         budget -= size
         if budget < 0:
             break
-    return _lay_out(recipe, rows, rng, ids)
+    return _lay_out(recipe, rows, ids)
 
 
-def _lay_out(recipe: Recipe, rows: list[list[Document]], rng: Random, ids: dict[str, int]) -> Batch:
+def _lay_out(recipe: Recipe, rows: list[list[Document]], ids: dict[str, int]) -> Batch:
     shape = (recipe.rows, recipe.length)
     tokens, places = torch.zeros(shape, dtype=torch.long), torch.zeros(shape, dtype=torch.long)
     owner = torch.full(shape, -1, dtype=torch.long)
@@ -83,9 +83,8 @@ def _lay_out(recipe: Recipe, rows: list[list[Document]], rng: Random, ids: dict[
         for number, document in enumerate(documents):
             line = identifiers(document, ids)
             stop = start + len(line)
-            shift = rng.randint(0, recipe.positions - len(line)) if rng.random() < recipe.offset else 0
             tokens[row, start:stop] = torch.tensor(line)
-            places[row, start:stop] = torch.arange(shift, shift + len(line))
+            places[row, start:stop] = torch.arange(len(line))
             owner[row, start:stop] = number
             targets[row, start : stop - 1] = tokens[row, start + 1 : stop]
             weights[row, start : stop - 1] = recipe.free

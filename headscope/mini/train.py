@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
-from transformers import GPT2Config, GPT2LMHeadModel, GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedTokenizerFast
+from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedTokenizerFast
 
 from headscope.grammar import FAMILIES
 from headscope.mini import texts, tokenizer
@@ -20,54 +20,39 @@ from headscope.mini.recipe import Recipe
 from headscope.mini.score import right, summary, training_reader
 
 
-def initial_model(recipe: Recipe, size: int) -> GPT2LMHeadModel:
-    """A GPT-2 whose learned positions start as randomly rotated sinusoids, which makes offsets easy to find.
+def initial_model(recipe: Recipe, size: int) -> GPTNeoXForCausalLM:
+    """A GPT-NeoX decoder with fresh weights; what each block adds to the residual stream starts small, as in GPT-2.
 
     Args:
         recipe: the architecture and the seed.
         size: words in the vocabulary.
     """
     torch.manual_seed(recipe.seed)
-    if recipe.rotary:
-        config = GPTNeoXConfig(
-            vocab_size=size, hidden_size=recipe.width, intermediate_size=recipe.inner, num_hidden_layers=recipe.layers,
-            num_attention_heads=recipe.heads, max_position_embeddings=recipe.positions, hidden_act="gelu_pytorch_tanh",
-            rope_parameters={"rope_type": "default", "rope_theta": 100.0, "partial_rotary_factor": 0.5},
-            initializer_range=recipe.spread, tie_word_embeddings=True, use_parallel_residual=False,
-            bos_token_id=1, eos_token_id=2, pad_token_id=0,
-        )
-        model = GPTNeoXForCausalLM(config)
-        with torch.no_grad():
-            for layer in model.gpt_neox.layers:
-                layer.attention.dense.weight /= math.sqrt(2 * recipe.layers)
-                layer.mlp.dense_4h_to_h.weight /= math.sqrt(2 * recipe.layers)
-        return model
-    config = GPT2Config(
+    config = GPTNeoXConfig(
         vocab_size=size,
-        n_positions=recipe.positions,
-        n_embd=recipe.width,
-        n_layer=recipe.layers,
-        n_head=recipe.heads,
-        n_inner=recipe.inner,
-        activation_function="gelu_pytorch_tanh",
-        resid_pdrop=0.0,
-        embd_pdrop=0.0,
-        attn_pdrop=0.0,
+        hidden_size=recipe.width,
+        intermediate_size=recipe.inner,
+        num_hidden_layers=recipe.layers,
+        num_attention_heads=recipe.heads,
+        max_position_embeddings=recipe.positions,
+        hidden_act="gelu_pytorch_tanh",
+        rope_parameters={"rope_type": "default", "rope_theta": recipe.theta, "partial_rotary_factor": recipe.rotary},
         initializer_range=recipe.spread,
+        tie_word_embeddings=True,
+        use_parallel_residual=False,
         bos_token_id=1,
         eos_token_id=2,
         pad_token_id=0,
     )
-    model = GPT2LMHeadModel(config)
-    waves = torch.logspace(math.log10(2.2), math.log10(200.0), recipe.width // 2)
-    angles = torch.arange(recipe.positions)[:, None] * (2 * math.pi / waves)
-    rotation = torch.linalg.qr(torch.randn(recipe.width, recipe.width)).Q
+    model = GPTNeoXForCausalLM(config)
     with torch.no_grad():
-        model.transformer.wpe.weight.copy_(torch.cat([angles.sin(), angles.cos()], 1) @ rotation * recipe.spread * math.sqrt(2) * recipe.amplitude)
+        for layer in model.gpt_neox.layers:
+            layer.attention.dense.weight /= math.sqrt(2 * recipe.layers)
+            layer.mlp.dense_4h_to_h.weight /= math.sqrt(2 * recipe.layers)
     return model
 
 
-def _optimiser(model: GPT2LMHeadModel, recipe: Recipe) -> torch.optim.AdamW:
+def _optimiser(model: GPTNeoXForCausalLM, recipe: Recipe) -> torch.optim.AdamW:
     matrices = [p for p in model.parameters() if p.dim() > 1]
     vectors = [p for p in model.parameters() if p.dim() <= 1]
     groups = [{"params": matrices, "weight_decay": recipe.decay}, {"params": vectors, "weight_decay": 0.0}]
@@ -81,14 +66,14 @@ def _rate(recipe: Recipe, step: int) -> float:
     return recipe.rate * (recipe.floor + (1 - recipe.floor) * 0.5 * (1 + math.cos(math.pi * done)))
 
 
-def _loss(model: GPT2LMHeadModel, batch: texts.Batch) -> Tensor:
+def _loss(model: GPTNeoXForCausalLM, batch: texts.Batch) -> Tensor:
     logits = model(input_ids=batch.tokens, position_ids=batch.places, attention_mask=batch.attend, use_cache=False).logits
     each = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), reduction="none")
     weights = batch.weights.flatten()
     return (each * weights).sum() / weights.sum()
 
 
-def _save(folder: Path, model: GPT2LMHeadModel, optimiser: torch.optim.AdamW, state: dict[str, Any]) -> None:
+def _save(folder: Path, model: GPTNeoXForCausalLM, optimiser: torch.optim.AdamW, state: dict[str, Any]) -> None:
     """Write a checkpoint in one move, so that a stop while writing leaves the one before."""
     from safetensors.torch import save_file
 
@@ -102,7 +87,7 @@ def _save(folder: Path, model: GPT2LMHeadModel, optimiser: torch.optim.AdamW, st
     partial.replace(folder / "checkpoint.safetensors")
 
 
-def _restore(folder: Path, model: GPT2LMHeadModel, optimiser: torch.optim.AdamW) -> dict[str, Any]:
+def _restore(folder: Path, model: GPTNeoXForCausalLM, optimiser: torch.optim.AdamW) -> dict[str, Any]:
     from safetensors import safe_open
 
     parameters = dict(model.named_parameters())
@@ -167,7 +152,7 @@ def train(recipe: Recipe, folder: Path, *, device: str = "cpu", every: int = 200
     return _release(model, words, recipe, folder / "model")
 
 
-def _look(model: GPT2LMHeadModel, dev: dict, ids: dict[str, int], state: dict[str, Any], folder: Path, loss: float) -> None:
+def _look(model: GPTNeoXForCausalLM, dev: dict, ids: dict[str, int], state: dict[str, Any], folder: Path, loss: float) -> None:
     """Measure the dev split, remember it for the mixture and append it to the learning curve."""
     read = training_reader(model)
     scores = {family: summary(right(read, documents, ids)) for family, documents in dev.items()}
@@ -178,7 +163,7 @@ def _look(model: GPT2LMHeadModel, dev: dict, ids: dict[str, int], state: dict[st
         file.write(json.dumps(line) + "\n")
 
 
-def _release(model: GPT2LMHeadModel, words: PreTrainedTokenizerFast, recipe: Recipe, target: Path) -> Path:
+def _release(model: GPTNeoXForCausalLM, words: PreTrainedTokenizerFast, recipe: Recipe, target: Path) -> Path:
     model.half().save_pretrained(target, safe_serialization=True)
     words.save_pretrained(target)
     (target / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2) + "\n")

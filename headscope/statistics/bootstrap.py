@@ -1,5 +1,6 @@
 """Group bootstrap of the means of all heads at once, with shared resamples."""
 
+import math
 from typing import Literal
 
 import numpy as np
@@ -91,17 +92,17 @@ def expanded_level(level: float, groups: int) -> float:
         groups: how many independent groups there are; 2 or more.
 
     Returns:
-        The level to use in its place, between `level` and 1.
+        The level to use in its place, between `level` and 1, and below 1 even where 2 groups round it up.
 
     Example:
-        >>> round(expanded_level(0.95, 8), 3), round(expanded_level(0.95, 1000), 3)
-        (0.989, 0.95)
+        >>> round(expanded_level(0.95, 8), 3), round(expanded_level(0.95, 1000), 3), expanded_level(0.95, 2) < 1
+        (0.989, 0.95, True)
     """
     check_level(level)
     if groups < 2:
         raise UsageError(f"{groups} group", "2 or more groups", "an interval needs more than one group")
     deviate = np.sqrt(groups / (groups - 1)) * stdtrit(groups - 1, (1 + level) / 2)
-    return float(2 * ndtr(deviate) - 1)
+    return min(float(2 * ndtr(deviate) - 1), math.nextafter(1.0, 0.0))
 
 
 def interval(

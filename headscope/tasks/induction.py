@@ -13,13 +13,16 @@ SOURCE = (
     "Olsson et al. 2022, 'In-context Learning and Induction Heads'; "
     "pairs by symmetric token replacement (Zhang & Nanda 2024)"
 )
-CORRUPTION = "another word in the place that induction copies from: the twin's right answer is the foil"
+CORRUPTION = "the words before the answer and before the foil change places, so that induction leads to the foil"
 LENGTH = 12
 LEAST = 3
 
 
 def build(model: Reader, *, n: int, rng: np.random.Generator) -> Pairs:
     """`n` prompts of 12 random different tokens and then the first few of them again, up to a random point.
+
+    The twin has the same tokens: only the word before the answer has changed places with the word before the foil. So
+    both halves of induction show, the head that notes what came before and the one that looks for it.
 
     Words are common English ones that are single tokens; a model without a tokenizer gets random token ids.
 
@@ -53,14 +56,15 @@ def build(model: Reader, *, n: int, rng: np.random.Generator) -> Pairs:
         )
     rows, twins, facts = [], [], []
     for _ in range(n):
-        drawn = [int(token) for token in rng.choice(candidates, LENGTH + 1, replace=False)]
-        words, foil = drawn[:LENGTH], drawn[LENGTH]
-        again = int(rng.integers(LEAST, min(LENGTH, room + 1)))
-        twin = [*words[:again], foil, *words[again + 1 :]]
+        words = [int(token) for token in rng.choice(candidates, LENGTH, replace=False)]
+        again = int(rng.integers(LEAST, min(LENGTH - 2, room + 1)))
+        other = int(rng.integers(again + 1, LENGTH - 1))  # later than the answer: both then occur once
+        twin = list(words)
+        twin[again - 1], twin[other] = words[other], words[again - 1]
         rows.append([*before, *words, *words[:again], *after])
         twins.append([*before, *twin, *words[:again], *after])
         first = len(before) + again - 1
-        facts.append((first, first + 1, len(before) + LENGTH + again - 1 + bool(after), words[again], foil))
+        facts.append((first, first + 1, len(before) + LENGTH + again - 1 + bool(after), words[again], words[other + 1]))
     return _pairs(model, rows, twins, torch.tensor(facts))
 
 

@@ -8,13 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from headscope.contract import Method, Values
+from headscope.contract import Method
 from headscope.errors import HeadscopeError
 from headscope.models import Model
 from headscope.prompts import Prompts
 
 TOLERANCE = 1e-5
 """The largest difference between results that should be equal, as a part of the largest value."""
+
+Found = Mapping[str, Tensor]  # whatever the method returned, before its shapes are known to be right
 
 SPEED_ONLY = ("batch_size", "progress")
 """Options that every method takes and that never change its numbers."""
@@ -66,7 +68,7 @@ def check_method(method: Method, model: Model, prompts: Prompts, *, variants: Ma
     for size in (1, 8):
         _expect_same(method, _run(method, model, prompts, batch_size=size), plain, f"at batch size {size}")
     _expect_same(method, _run(method, model, prompts, progress=True), plain, "with a progress bar")
-    order = torch.arange(len(prompts)).flip(0).roll(1)
+    order = torch.arange(len(prompts)).roll(1)
     moved = _run(method, model, prompts.select(order))
     _expect_same(method, moved, {name: value[order] for name, value in plain.items()}, "in another order of examples")
     _expect_same(method, _run(method, model, prompts), plain, "at a second call")
@@ -77,7 +79,7 @@ def check_method(method: Method, model: Model, prompts: Prompts, *, variants: Ma
     before.compare(method)
 
 
-def _run(method: Method, model: Model, prompts: Prompts, **options: Any) -> Values:
+def _run(method: Method, model: Model, prompts: Prompts, **options: Any) -> Found:
     settings: dict[str, Any] = {"batch_size": 3} | ({"seed": 0} if method.seeded else {}) | options
     return method.function(model, prompts, **settings)
 
@@ -99,7 +101,7 @@ def _options(method: Method) -> dict[str, Any]:
     return {name: default for name, default in own.items() if name not in (*SPEED_ONLY, "seed")}
 
 
-def _check_values(method: Method, model: Model, prompts: Prompts, values: Values) -> None:
+def _check_values(method: Method, model: Model, prompts: Prompts, values: Found) -> None:
     declared = [score.name for score in method.scores]
     if list(values) != declared:
         raise ContractError(
@@ -125,7 +127,7 @@ def _check_values(method: Method, model: Model, prompts: Prompts, values: Values
             )
 
 
-def _gap(one: Values, other: Values) -> float:
+def _gap(one: Found, other: Found) -> float:
     """The largest difference as a part of the score's largest value; infinite where only one of two is NaN."""
     gaps = [0.0]
     for name in one:
@@ -138,7 +140,7 @@ def _gap(one: Values, other: Values) -> float:
     return max(gaps)
 
 
-def _expect_same(method: Method, found: Values, expected: Values, when: str) -> None:
+def _expect_same(method: Method, found: Found, expected: Found, when: str) -> None:
     gap = _gap(found, expected) if found.keys() == expected.keys() else float("inf")
     if gap > TOLERANCE:
         raise ContractError(
@@ -174,7 +176,7 @@ def _other_value(method: Method, name: str, default: Any, variants: Mapping[str,
     )
 
 
-def _check_option(method: Method, model: Model, prompts: Prompts, option: tuple[str, Any], plain: Values) -> None:
+def _check_option(method: Method, model: Model, prompts: Prompts, option: tuple[str, Any], plain: Found) -> None:
     name, value = option
     changed = _run(method, model, prompts, **{name: value})
     same = changed.keys() == plain.keys() and _gap(changed, plain) <= TOLERANCE
@@ -196,8 +198,8 @@ class _Snapshot:
         self.model, self.prompts = model, prompts
         self.prompt_tensors = {name: value.clone() for name, value in _tensors(prompts)}
         self.weights = {name: value.clone() for name, value in _weights(model)}
-        self.hooks = _hooks(model)
         self.logits = model.run(prompts.tokens, prompts.mask)
+        self.hooks = _hooks(model)  # after a first run: TransformerLens places some of its own at that time
 
     def compare(self, method: Method) -> None:
         """Raise unless all is as it was."""

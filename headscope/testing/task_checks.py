@@ -52,8 +52,8 @@ def check_task(
         lambda: _form(task, model, pairs, n),
         lambda: _twins(model, pairs),
         lambda: _end(pairs),
-        lambda: _places(model, pairs, named),
         lambda: _answers(model, pairs),
+        lambda: _places(model, pairs, named),
         lambda: _metric(model, pairs),
         lambda: _seeds(task, model, pairs, n=n, seed=seed),
     )
@@ -87,8 +87,9 @@ def _twins(model: Model, pairs: Pairs) -> Iterator[Rule]:
     known = ((both >= 0) & (both < model.vocabulary)).all(0).all(1)
     yield "a token id outside the vocabulary", f"ids from 0 to {model.vocabulary - 1}", known
     unequal = ((pairs.tokens != pairs.corrupted) & ~pairs.mask).any(1)
-    padding = None if model.tokenizer is None else model.tokenizer.pad_token_id
-    if padding is not None and padding not in (model.tokenizer.bos_token_id, model.tokenizer.eos_token_id):
+    reads = model.tokenizer
+    padding = None if reads is None else reads.pad_token_id
+    if reads is not None and isinstance(padding, int) and padding not in (reads.bos_token_id, reads.eos_token_id):
         unequal |= ((both == padding).any(0) & pairs.mask).any(1)
     yield "a twin of another length than its prompt", "twins of equal length", ~unequal
     yield "a twin equal to its prompt", "twins that differ", pairs.first_difference < pairs.tokens.shape[1]
@@ -111,7 +112,7 @@ def _places(model: Model, pairs: Pairs, labels: Mapping[str, str]) -> Iterator[R
             named = (token == getattr(pairs, labels[name])).any(1)
             yield f"position {name!r} at another word", f"a token of its {labels[name]}", absent | named
         if model.tokenizer is not None and pairs.texts and name != "end":
-            words = [model.tokenizer.decode([int(i)]).strip().removeprefix("##").lower() for i in token[:, 0]]
+            words = [str(model.tokenizer.decode([int(i)])).strip().removeprefix("##").lower() for i in token[:, 0]]
             read = torch.tensor([word in text.lower() for word, text in zip(words, pairs.texts, strict=True)])
             yield f"position {name!r} at a token not in the text", "a word of the text", absent | read
 

@@ -87,7 +87,7 @@ def plural(form: str) -> bool:
 @pytest.mark.parametrize("family", ["agreement", "clauses"])
 def test_every_present_verb_agrees_with_its_own_subject(family: str) -> None:
     bases = set()
-    for table in (lex.ALONE, lex.WITH_OBJECT, lex.REFLEXIVE, lex.GIVING, lex.SAYING, lex.WANTING):
+    for table in (lex.ALONE, lex.WITH_OBJECT, lex.LOVING, lex.REFLEXIVE, lex.GIVING, lex.SAYING, lex.WANTING):
         bases |= set(table.values())
     checked = 0
     for document in documents(family):
@@ -118,6 +118,14 @@ def test_reflexives_have_the_gender_and_number_of_the_subject() -> None:
         assert document.words[-2].form == right
 
 
+def test_favourites_are_those_of_the_subject() -> None:
+    singular = {many: one for one, many in lex.PEOPLE.items()}
+    for document in documents("agreement"):
+        if document.kind == "favourite":
+            subject = document.words[document.positions["subject"]].form
+            assert document.words[-2].form == lex.FAVOURITES[singular.get(subject, subject)]
+
+
 def test_pronouns_and_habits_point_to_the_antecedent() -> None:
     for family in ("gender", "winograd"):
         for document in documents(family):
@@ -132,8 +140,13 @@ def test_pronouns_and_habits_point_to_the_antecedent() -> None:
 
 def test_winograd_attribute_decides() -> None:
     for document in documents("winograd"):
+        place = document.positions["antecedent"]
+        antecedent = document.words[place].form
+        if document.kind.startswith("nature"):
+            told = [w.form for w in document.words if w.form in lex.NATURES.values()]
+            assert told == [lex.NATURES[antecedent]]
+            continue
         trait = next(w.form for w in document.words if w.rel == "advcl")
-        antecedent = document.words[document.positions["antecedent"]].form
         if document.kind.startswith("cross"):
             assert (trait in lex.TIRED) == (antecedent in lex.ANIMALS)
         else:
@@ -156,6 +169,14 @@ def test_induction_queries_repeat_what_followed_the_word_before() -> None:
             first = forms.index(forms[query.index - 1])
             assert first < query.index - 1
             assert forms[first + 1] == forms[query.index]
+
+
+def test_reversals_are_the_list_backwards() -> None:
+    for document in documents("reversal"):
+        forms = [w.form for w in document.words]
+        turn = forms.index("back")
+        assert forms[turn + 1 :] == forms[:turn][::-1]
+        assert len(document.queries) == turn
 
 
 def test_duplicates_are_marked_again_and_nothing_else_is() -> None:

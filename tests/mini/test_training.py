@@ -49,7 +49,7 @@ def test_a_batch_has_training_texts_only_and_fills_its_rows(ids: dict[str, int])
 
 
 def test_packed_documents_do_not_see_each_other(ids: dict[str, int]) -> None:
-    recipe = replace(SMALL, offset=0.0)
+    recipe = SMALL
     batch = texts.batch(recipe, 0, dict.fromkeys(FAMILIES, 1.0), ids)
     model = initial_model(recipe, len(ids)).eval()
     with torch.no_grad():
