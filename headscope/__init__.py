@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from headscope.runs import Run, open_run
 
 _HOMES = {
-    "HeadscopeError": "errors", "ModelError": "errors", "RunError": "errors", "TaskError": "errors", "UsageError": "errors",
+    "HeadscopeError": "errors", "ModelError": "errors", "RunError": "errors", "TaskError": "errors",
+    "UsageError": "errors",
     "Grid": "grid", "Edit": "models", "Model": "models", "load": "models", "Pairs": "prompts", "Prompts": "prompts",
     "Run": "runs", "open_run": "runs", "analyze": "pipeline",
 }  # fmt: skip

@@ -205,7 +205,7 @@ def build_tasks(model: Model, plan: Plan) -> tuple[dict[str, Pairs], dict[str, d
     """
     pairs: dict[str, Pairs] = {}
     rows: dict[str, dict[str, Any]] = {}
-    problem: TaskError | None = None
+    problems: list[TaskError] = []
     for name in plan.tasks or TASKS:
         task: Task = TASKS[name]
         rng = np.random.default_rng(provenance.seed_for(plan.seed, name))
@@ -213,12 +213,11 @@ def build_tasks(model: Model, plan: Plan) -> tuple[dict[str, Pairs], dict[str, d
         try:
             pairs[name] = task.build(model, n=plan.n, rng=rng)
         except TaskError as error:
-            if plan.tasks:
-                raise
-            problem = error
+            problems.append(error)
             rows[name] |= {"status": "skipped", "reason": f"{error.given}; expected: {error.expected}"}
-    if not pairs and problem is not None:
-        raise problem
+    if problems and (plan.tasks or not pairs):
+        parts = (dict.fromkeys(getattr(error, part) for error in problems) for part in ("given", "expected", "fix"))
+        raise TaskError(*("; ".join(part) for part in parts))
     return pairs, rows
 
 

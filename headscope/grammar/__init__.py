@@ -55,15 +55,54 @@ def generate(family: str, rng: Random) -> Document:
 def vocabulary() -> tuple[str, ...]:
     """Every word that a document can contain, sorted."""
     words: set[str] = set()
-    for table in (lex.NOUNS, lex.CONTAINERS, lex.PLACES, lex.BUILDINGS, lex.ALONE, lex.WITH_OBJECT, lex.LOVING, lex.REFLEXIVE):
+    for table in (
+        lex.NOUNS,
+        lex.CONTAINERS,
+        lex.PLACES,
+        lex.BUILDINGS,
+        lex.ALONE,
+        lex.WITH_OBJECT,
+        lex.LOVING,
+        lex.REFLEXIVE,
+    ):
         words |= set(table) | set(table.values())
     for table in (lex.GIVING, lex.SAYING, lex.WANTING, lex.HABITS, lex.CAPITALS):
         words |= set(table) | set(table.values())
-    for pool in (lex.NAMES, lex.COLOURS, lex.FOODS, lex.SPORTS, lex.DRINKS, lex.TRAITS, lex.LOOKS, lex.ADVERBS, lex.MANNERS):
+    for pool in (
+        lex.NAMES,
+        lex.COLOURS,
+        lex.FOODS,
+        lex.SPORTS,
+        lex.DRINKS,
+        lex.TRAITS,
+        lex.LOOKS,
+        lex.ADVERBS,
+        lex.MANNERS,
+    ):
         words |= set(pool)
-    for pool in (lex.NUMBERS, lex.GAVE, lex.MET, lex.NEAR, lex.TIRED, lex.WIDE, lex.LARGE, lex.SMALL, lex.FUNCTION_WORDS):
+    for pool in (
+        lex.NUMBERS,
+        lex.GAVE,
+        lex.MET,
+        lex.NEAR,
+        lex.TIRED,
+        lex.WIDE,
+        lex.LARGE,
+        lex.SMALL,
+        lex.FUNCTION_WORDS,
+    ):
         words |= set(pool)
-    words |= set(lex.NATURES.values()) | {"plays", "eats", "drinks", "drink", "gift", "present", "met", "waited", "were"}
+    words |= set(lex.NATURES.values()) | {
+        "plays",
+        "eats",
+        "drinks",
+        "drink",
+        "gift",
+        "present",
+        "met",
+        "waited",
+        "were",
+    }
     return tuple(sorted(words))
 
 

@@ -162,5 +162,3 @@ def clauses(rng: Random) -> Document:
     root = SHAPES[kind](rng)
     root.right.append(stop())
     return write("clauses", kind, [root])
-
-

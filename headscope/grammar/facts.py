@@ -82,5 +82,3 @@ def facts_world(rng: Random) -> Document:
         kind, root = "habit", _habit(rng.choice(list(lex.HABITS)), rng.randrange(6))
     root.right.append(stop())
     return write("facts_world", kind, [root])
-
-

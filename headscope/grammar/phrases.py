@@ -29,7 +29,9 @@ def article(word: str, following: str) -> Node:
     return Node(form, "DET", "det")
 
 
-def noun(form: str, rel: str, *, det: str | None = "the", adjectives: tuple[str, ...] = (), prep: str | None = None) -> Node:
+def noun(
+    form: str, rel: str, *, det: str | None = "the", adjectives: tuple[str, ...] = (), prep: str | None = None
+) -> Node:
     """A noun phrase: preposition, article, adjectives, noun."""
     left = [case(prep)] if prep else []
     if det:
@@ -55,7 +57,9 @@ def verb(forms: dict[str, str], rng: Random, *, plural: bool, rel: str = "root",
     return Node(right, "VERB", rel, query=True, foil=wrong, name=mark)
 
 
-def some_noun(rng: Random, rel: str, *, plural: bool | None = None, pool: dict[str, str] | None = None, prep: str | None = None) -> Node:
+def some_noun(
+    rng: Random, rel: str, *, plural: bool | None = None, pool: dict[str, str] | None = None, prep: str | None = None
+) -> Node:
     """A random noun phrase with `the`, sometimes an adjective, sometimes a number when plural."""
     many = rng.random() < 0.5 if plural is None else plural
     form, _ = inflected(pool or lex.NOUNS, rng, plural=many)

@@ -32,7 +32,9 @@ def gender(rng: Random) -> Document:
     people = [name(first[0], "nsubj", entity=first[0]), name(second[0], "obj", entity=second[0])]
     together = rng.random() < 0.4
     root = past("went" if together else rng.choice(lex.MET))
-    place = noun(rng.choice(list(lex.BUILDINGS)), "obl", prep="to" if together else "in" if rng.random() < 0.5 else "near")
+    place = noun(
+        rng.choice(list(lex.BUILDINGS)), "obl", prep="to" if together else "in" if rng.random() < 0.5 else "near"
+    )
     if together:
         people[1].rel, people[1].left = "conj", [Node("and", "CCONJ", "cc")]
         people[0].right.append(people[1])
@@ -48,7 +50,11 @@ def gender(rng: Random) -> Document:
 def _because(subject: Node, trait: str, *, first: bool) -> Node:
     """`because it was tired`, or before the nouns `because something was tired`."""
     return Node(
-        trait, "ADJ", "advcl", left=[Node("because", "SCONJ", "mark"), subject, Node("was", "AUX", "cop")], right=[comma()] if first else []
+        trait,
+        "ADJ",
+        "advcl",
+        left=[Node("because", "SCONJ", "mark"), subject, Node("was", "AUX", "cop")],
+        right=[comma()] if first else [],
     )
 
 
@@ -75,9 +81,9 @@ _SMALL = [word for word in lex.SMALL if word not in lex.LARGE]
 def winograd(rng: Random) -> Document:
     """`The dog did not cross the road because it was tired. It barked.`: an attribute tells which noun is meant.
 
-    The attribute comes after the nouns (`cue_last`) or before them (`cue_first`). It fits one kind of noun (`cross`), one
-    role (`fit`), or one of several animals by its nature (`nature`). Construction after Levesque et al., "The Winograd
-    Schema Challenge" (2012), with words of our own.
+    The attribute comes after the nouns (`cue_last`) or before them (`cue_first`). It fits one kind of noun
+    (`cross`), one role (`fit`), or one of several animals by its nature (`nature`). Construction after Levesque et
+    al., "The Winograd Schema Challenge" (2012), with words of our own.
     """
     if rng.random() < 0.65:
         return _nature(rng)
@@ -93,7 +99,9 @@ def winograd(rng: Random) -> Document:
     else:
         root.right.append(_because(Node("it", "PRON", "nsubj", entity=referent), trait, first=False))
     root.right.append(stop())
-    return write("winograd", f"{kind}_cue_{'first' if cue_first else 'last'}", [root, _sequel("it", referent, referent, rng)])
+    return write(
+        "winograd", f"{kind}_cue_{'first' if cue_first else 'last'}", [root, _sequel("it", referent, referent, rng)]
+    )
 
 
 def _nature(rng: Random) -> Document:
@@ -114,4 +122,6 @@ def _nature(rng: Random) -> Document:
     who = Node("something" if cue_first else "one", "PRON", "nsubj")
     cue = Node(lex.NATURES[meant], "ADJ", left=[who, Node("was", "AUX", "cop")], right=[stop()])
     told = [cue, scene] if cue_first else [scene, cue]
-    return write("winograd", f"nature_cue_{'first' if cue_first else 'last'}", [*told, _sequel("it", meant, meant, rng)])
+    return write(
+        "winograd", f"nature_cue_{'first' if cue_first else 'last'}", [*told, _sequel("it", meant, meant, rng)]
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from random import Random
 
 from headscope.grammar import lexicon as lex
@@ -46,7 +47,7 @@ def deduction(rng: Random) -> Document:
     extra = rng.randint(1, 3)
     words = rng.sample(lex.TRAITS, hops + 1 + 2 * extra + 2)
     chain, spare = words[: hops + 1], words[hops + 1 :]
-    rules = list(zip(chain, chain[1:], strict=False))
+    rules = list(itertools.pairwise(chain))
     rules += [(spare[2 * i], spare[2 * i + 1]) for i in range(extra)]
     goes_on = true and rng.random() < 0.3
     if goes_on:
@@ -74,7 +75,7 @@ def graph(rng: Random) -> Document:
     length = rng.randint(1, 3)
     nodes = rng.sample(NODES, length + 5)
     path, spare = nodes[: length + 1], nodes[length + 1 :]
-    edges = list(zip(path, path[1:], strict=False))
+    edges = list(itertools.pairwise(path))
     if rng.random() < 0.5:
         edges.append((rng.choice(path[:-1]), spare[0]))
     edges.append((spare[1], rng.choice([spare[2], path[0]])))

@@ -8,7 +8,7 @@ from headscope.grammar import lexicon as lex
 from headscope.grammar.phrases import comma, stop
 from headscope.grammar.tree import Document, Node, write
 
-_TAGS = {word: "PROPN" for word in lex.NAMES} | {word: "ADJ" for word in [*lex.TRAITS, *lex.COLOURS]}
+_TAGS = dict.fromkeys(lex.NAMES, "PROPN") | dict.fromkeys([*lex.TRAITS, *lex.COLOURS], "ADJ")
 
 
 def _item(word: str, rel: str = "list") -> Node:
@@ -42,7 +42,7 @@ def reversal(rng: Random) -> Document:
 
 
 def duplicate(rng: Random) -> Document:
-    """`Dog, tree, dog again, ...`: after a word that was there before comes `again`; what follows it tells nothing else."""
+    """`Dog, tree, dog again, ...`: after a word that was there before comes `again`, and after any other a comma."""
     length = rng.randint(6, 11)
     pool = rng.sample(lex.PLAIN, length)
     seen: list[str] = []

@@ -55,7 +55,9 @@ def curve_picture(curve: pd.DataFrame) -> go.Figure:
     values = [[pair[1] for pair in curve[name]] for name in families]
     steps = [str(step) for step in curve["step"]]
     figure = go.Figure(go.Heatmap(z=values, x=steps, y=families, zmin=0, zmax=1, colorscale="Viridis"))
-    figure.update_xaxes(title="training step", tickvals=list(range(len(steps))), ticktext=steps, tickangle=90, type="linear")
+    figure.update_xaxes(
+        title="training step", tickvals=list(range(len(steps))), ticktext=steps, tickangle=90, type="linear"
+    )
     figure.update_yaxes(tickvals=list(range(len(families))), ticktext=families, autorange="reversed", type="linear")
     figure.data[0].update(x=list(range(len(steps))), y=list(range(len(families))))
     return figure.update_layout(title="mini: documents without a wrong word, dev split, 60 per family", height=430)
@@ -73,7 +75,9 @@ def _card(mine: Evaluation, theirs: Evaluation, recipes: list[dict[str, Any]], c
         "seeds": " and ".join(str(recipe["seed"]) for recipe in recipes),
         "missing": "; ".join(mine.missing) or "none: every gate is reached",
         "missing_other": "; ".join(theirs.missing) or "none",
-        "cost": " and ".join(f"{c['steps']} steps, {c['tokens'] / 1e6:.1f} M tokens, {c['minutes']} minutes" for c in costs),
+        "cost": " and ".join(
+            f"{c['steps']} steps, {c['tokens'] / 1e6:.1f} M tokens, {c['minutes']} minutes" for c in costs
+        ),
         "accuracy": _accuracy(mine, theirs),
         "heads": _heads(mine, theirs),
         "relations": _relations(mine),

@@ -98,7 +98,9 @@ def _interval(answers: list[list[bool]]) -> tuple[float, float]:
 def print_tables(result: Evaluation) -> None:
     """The evaluation as tables at the terminal."""
     console = Console()
-    accuracy = Table(title=f"held-out accuracy, {result.n} documents a family, seed {result.seed}", title_justify="left")
+    accuracy = Table(
+        title=f"held-out accuracy, {result.n} documents a family, seed {result.seed}", title_justify="left"
+    )
     for name in ("family", "kind", "per word", "n", "per document [95 %]", "n", "reached"):
         accuracy.add_column(name)
     for row in result.accuracy.itertuples():
@@ -119,5 +121,3 @@ def print_tables(result: Evaluation) -> None:
         relations.add_row(row.relation, row.direction, f"L{row.layer}H{row.head}", *marks)
     console.print(accuracy, best, relations)
     console.print("gates not reached: " + ("; ".join(result.missing) or "none"))
-
-

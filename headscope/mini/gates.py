@@ -9,7 +9,7 @@ QUERIES, DOCUMENTS = 0.95, 0.90
 ATTENTION = 0.6
 """Least mean attention of the best head for each pattern of `heads.PATTERNS` that is a gate."""
 RELATION, BASELINE, LEAST = 0.8, 0.6, 50
-"""A relation counts if some head's accuracy reaches .8 where the best fixed offset has at most .6, on 50 arcs or more."""
+"""A relation counts if a head's accuracy reaches .8 where the best fixed offset has at most .6, on 50 arcs or more."""
 PATTERN_GATES = (
     "previous_token",
     "first_token",
@@ -51,7 +51,11 @@ def best_relations(relations: pd.DataFrame) -> pd.DataFrame:
 
 def missing(accuracy: pd.DataFrame, heads: pd.DataFrame, relations: pd.DataFrame) -> list[str]:
     """Every gate that is not passed, in words; none means that the model may ship as it is."""
-    short = [f"{row.family} {row.kind}: {row.queries:.3f} / {row.documents:.3f}" for row in accuracy.itertuples() if not row.passed]
+    short = [
+        f"{row.family} {row.kind}: {row.queries:.3f} / {row.documents:.3f}"
+        for row in accuracy.itertuples()
+        if not row.passed
+    ]
     short += [f"{row.pattern}: {row.value:.2f}" for row in heads.itertuples() if row.gate and not row.passed]
     for direction in ("dependent_to_head", "head_to_dependent"):
         if not relations.loc[relations["direction"] == direction, "passed"].any():

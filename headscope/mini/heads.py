@@ -4,17 +4,38 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float
+from torch import Tensor
 
 from headscope.grammar import Document
+from headscope.grid import Grid
 from headscope.mini.tokenizer import identifiers
-from headscope.models import Model
 from headscope.prompts import pad
+
+
+@runtime_checkable
+class Attends(Protocol):
+    """What is needed of a model here: its words, its heads, and where they look."""
+
+    @property
+    def tokenizer(self) -> Any:
+        """The word-level tokenizer."""
+        ...
+
+    @property
+    def grid(self) -> Grid:
+        """Layers and heads."""
+        ...
+
+    def patterns(self, tokens: Tensor, mask: Tensor) -> Iterator[tuple[int, Tensor]]:
+        """Each layer with its attention patterns."""
+        ...
+
 
 Link = tuple[int, tuple[int, ...]]
 """A token, and the earlier tokens that count as its targets."""
@@ -76,9 +97,11 @@ PATTERNS: dict[str, Pattern] = {
 }
 
 
-def attention(model: Model, documents: list[Document], size: int = 64) -> Iterator[tuple[Document, Float[np.ndarray, "layer head query key"]]]:
+def attention(
+    model: Attends, documents: list[Document], size: int = 64
+) -> Iterator[tuple[Document, Float[np.ndarray, "layer head query key"]]]:
     """Every document with the attention of all heads."""
-    ids = {word: index for word, index in model.tokenizer.get_vocab().items()}
+    ids = model.tokenizer.get_vocab()
     for start in range(0, len(documents), size):
         chosen = documents[start : start + size]
         tokens, mask = pad([identifiers(document, ids) for document in chosen], ids["<pad>"])
@@ -87,7 +110,7 @@ def attention(model: Model, documents: list[Document], size: int = 64) -> Iterat
             yield document, stacked[:, row]
 
 
-def pattern_scores(model: Model, documents: dict[str, list[Document]]) -> pd.DataFrame:
+def pattern_scores(model: Attends, documents: dict[str, list[Document]]) -> pd.DataFrame:
     """Mean attention of every head to the targets of each pattern, tidy: pattern, layer, head, value, n."""
     totals = {name: np.zeros((model.grid.layers, model.grid.heads)) for name in PATTERNS}
     counts: Counter[str] = Counter()
@@ -99,14 +122,20 @@ def pattern_scores(model: Model, documents: dict[str, list[Document]]) -> pd.Dat
                     totals[name] += weights[:, :, place, list(targets)].sum(-1)
                     counts[name] += 1
     rows = [
-        {"pattern": name, "layer": layer, "head": head, "value": total[layer, head] / max(1, counts[name]), "n": counts[name]}
+        {
+            "pattern": name,
+            "layer": layer,
+            "head": head,
+            "value": total[layer, head] / max(1, counts[name]),
+            "n": counts[name],
+        }
         for name, total in totals.items()
         for layer, head in model.grid
     ]
     return pd.DataFrame(rows)
 
 
-def relation_scores(model: Model, documents: dict[str, list[Document]]) -> pd.DataFrame:
+def relation_scores(model: Attends, documents: dict[str, list[Document]]) -> pd.DataFrame:
     """For each dependency relation and direction, how often each head's most attended word is the gold one.
 
     A decoder looks back only, so an arc counts for the direction whose target stands to the left. The first token

@@ -68,4 +68,6 @@ def summary(answers: list[list[bool]]) -> Accuracy:
     """Accuracy over the documents that have a query."""
     answers = [each for each in answers if each]
     flat = [ok for each in answers for ok in each]
-    return Accuracy(sum(flat) / max(1, len(flat)), sum(map(all, answers)) / max(1, len(answers)), len(flat), len(answers))
+    return Accuracy(
+        sum(flat) / max(1, len(flat)), sum(map(all, answers)) / max(1, len(answers)), len(flat), len(answers)
+    )

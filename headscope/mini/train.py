@@ -18,6 +18,7 @@ from headscope.grammar import FAMILIES
 from headscope.mini import texts, tokenizer
 from headscope.mini.recipe import Recipe
 from headscope.mini.score import right, summary, training_reader
+from headscope.models.quiet import quiet
 
 
 def initial_model(recipe: Recipe, size: int) -> GPTNeoXForCausalLM:
@@ -67,7 +68,9 @@ def _rate(recipe: Recipe, step: int) -> float:
 
 
 def _loss(model: GPTNeoXForCausalLM, batch: texts.Batch) -> Tensor:
-    logits = model(input_ids=batch.tokens, position_ids=batch.places, attention_mask=batch.attend, use_cache=False).logits
+    logits = model(
+        input_ids=batch.tokens, position_ids=batch.places, attention_mask=batch.attend, use_cache=False
+    ).logits
     each = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), reduction="none")
     weights = batch.weights.flatten()
     return (each * weights).sum() / weights.sum()
@@ -152,19 +155,27 @@ def train(recipe: Recipe, folder: Path, *, device: str = "cpu", every: int = 200
     return _release(model, words, recipe, folder / "model")
 
 
-def _look(model: GPTNeoXForCausalLM, dev: dict, ids: dict[str, int], state: dict[str, Any], folder: Path, loss: float) -> None:
+def _look(
+    model: GPTNeoXForCausalLM, dev: dict, ids: dict[str, int], state: dict[str, Any], folder: Path, loss: float
+) -> None:
     """Measure the dev split, remember it for the mixture and append it to the learning curve."""
     read = training_reader(model)
     scores = {family: summary(right(read, documents, ids)) for family, documents in dev.items()}
     state["learnt"] = {family: score.documents for family, score in scores.items()}
-    line = {"step": state["step"], "tokens": state["tokens"], "seconds": round(state["seconds"]), "loss": round(loss, 4)}
+    line = {
+        "step": state["step"],
+        "tokens": state["tokens"],
+        "seconds": round(state["seconds"]),
+        "loss": round(loss, 4),
+    }
     line |= {family: [round(score.queries, 4), round(score.documents, 4)] for family, score in scores.items()}
     with (folder / "curve.jsonl").open("a") as file:
         file.write(json.dumps(line) + "\n")
 
 
 def _release(model: GPTNeoXForCausalLM, words: PreTrainedTokenizerFast, recipe: Recipe, target: Path) -> Path:
-    model.half().save_pretrained(target, safe_serialization=True)
-    words.save_pretrained(target)
+    with quiet():
+        model.half().save_pretrained(target, safe_serialization=True)
+        words.save_pretrained(target)
     (target / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2) + "\n")
     return target

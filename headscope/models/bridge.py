@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -55,12 +55,12 @@ class BridgeModel:
     grid: Grid
     tokenizer: PreTrainedTokenizerBase | None
     frame: tokenisation.Frame
-    identity: dict[str, Any]
+    identity: dict[str, Any] = field(repr=False)
     causal: bool
     max_length: int
     vocabulary: int
     d_head: int
-    bridge: Any
+    bridge: Any = field(repr=False)
 
     @property
     def device(self) -> torch.device:

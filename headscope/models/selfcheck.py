@@ -131,7 +131,8 @@ def _summed(model: BridgeModel, z: Tensor) -> Tensor:
 
 
 def _distance(one: Tensor, other: Tensor) -> float:
-    scale = max(1e-30, float(other.abs().max()))
+    # Below this, differences are rounding: a model may well put out nothing but zeros.
+    scale = max(1e-3, float(other.abs().max()))
     return float((one.float() - other.float()).abs().max()) / scale
 
 

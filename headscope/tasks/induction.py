@@ -7,7 +7,7 @@ from headscope.contract import Task
 from headscope.errors import TaskError
 from headscope.grammar import lexicon as lex
 from headscope.prompts import Pairs, pad
-from headscope.tasks.words import Reader, single_token
+from headscope.tasks.words import Reader, require_tokenizer, single_token
 
 SOURCE = (
     "Olsson et al. 2022, 'In-context Learning and Induction Heads'; "
@@ -45,6 +45,8 @@ def build(model: Reader, *, n: int, rng: np.random.Generator) -> Pairs:
         >>> (pairs.tokens.gather(1, pairs.positions["source"][:, None]) == pairs.answers).all()
         tensor(True)
     """
+    if model.tokenizer is None and not model.causal:
+        require_tokenizer(model, "induction")
     candidates = _candidates(model)
     before, after = _frame(model)
     room = model.max_length - len(before) - len(after) - LENGTH

@@ -41,7 +41,7 @@ def test_it_prints_the_tasks_the_top_heads_and_where_the_report_is(shell: Shell,
 def test_nothing_but_nothing_is_printed_as_nothing(shell: Shell, words: Path) -> None:
     answer = shell("analyze", words, *QUICK)
     assert answer.code == 0, answer.err
-    cells = answer.out.replace("[", " ").replace("]", " ").replace(",", " ").split()
+    cells = answer.out[answer.out.index("top heads") :].replace("[", " ").replace("]", " ").replace(",", " ").split()
     assert {"0.000", "-0.000", "0.00", "-0.00", "0.0", "-0.0", "-0", "nan"} & set(cells) == set(), answer.out
 
 
@@ -143,7 +143,7 @@ def test_a_folder_without_a_name_of_its_own_still_gets_one(
     assert shell("analyze", ".", *QUICK, "-q").out == "report: runs/here/report.html\n"
 
 
-@pytest.mark.parametrize("name", ["[red]x[/red]:smile:", "a\x1b[2Jb", "naïve 模型"])
+@pytest.mark.parametrize("name", ["[red]x:smile:", "a\x1b[2Jb", "naïve 模型"])
 def test_the_name_of_a_folder_is_shown_as_it_is(shell: Shell, tmp_path: Path, name: str) -> None:
     answer = shell("analyze", save(tmp_path / name), "-n", "2", "-m", "attention", "--out", "run")
     assert answer.code == 0, answer.err

@@ -6,6 +6,7 @@ import select
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -25,6 +26,7 @@ PATIENCE = 240
 def interrupted(folder: Path, mark: str, *words: str) -> Answer:
     """Start headscope with its progress bars on a terminal, and press Ctrl-C when `mark` shows up in them."""
     leader, follower = pty.openpty()
+    termios.tcsetwinsize(follower, (24, 100))  # in a terminal of no width no bar is drawn
     command = [sys.executable, "-m", "headscope", *words]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=follower, text=True, cwd=folder, env=environment()

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 import torch
-from shells import QUICK, Shell, environment
 from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
+from shells import QUICK, Shell, environment
 
 KNOWN = "expected: 'mini', a local Hugging Face directory, or a Hub name such as gpt2 or EleutherAI/pythia-70m"
 
@@ -274,7 +274,7 @@ def test_a_device_that_is_not_there_is_refused(shell: Shell, ids: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (("analyze", "-n", "many"), "Invalid value for '--examples' / '-n'"),
+        (("analyze", "-n", "many"), "unable to parse string as an integer"),
         (("analyze", "--taks", "ioi"), "No such option: --taks"),
         (("analyse",), "No such command 'analyse'"),
         (("list", "heads"), "'heads' is not one of"),

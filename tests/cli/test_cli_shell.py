@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -182,11 +182,21 @@ def test_the_doctor_finds_the_real_bundled_model(shell: Shell) -> None:
 def test_mini_is_trained_and_measured(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     from headscope.mini import recipe
 
-    real = recipe.Recipe
-    small = {"rows": 6, "layers": 2, "heads": 2, "width": 16, "inner": 16, "warm_up": 1}
-    monkeypatch.setattr(recipe, "Recipe", lambda **given: replace(real(**given), **small))
+    @dataclass(frozen=True, slots=True, kw_only=True)
+    class Small(recipe.Recipe):
+        """A recipe whose two steps take a moment."""
+
+        rows: int = 6
+        layers: int = 2
+        heads: int = 2
+        width: int = 16
+        inner: int = 16
+        warm_up: int = 1
+
+    monkeypatch.setattr(recipe, "Recipe", Small)
     answer = shell("mini", "train", "--steps", "2", "--out", "out", "--seed", "3")
-    assert (answer.code, answer.out, answer.err) == (0, "model: out/model\n", "")
+    assert answer.code == 0, answer.err
+    assert (answer.out, answer.err) == ("model: out/model\n", "")
     written = json.loads(Path("out/model/recipe.json").read_text())
     assert (written["steps"], written["seed"]) == (2, 3)
     answer = shell("mini", "evaluate", "--model", "out/model", "-n", "10", "--json")

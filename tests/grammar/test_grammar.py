@@ -1,5 +1,6 @@
 """Every generated document: well-formed gold trees, and answers that an independent reading of the text confirms."""
 
+import itertools
 import re
 from collections import Counter
 from random import Random
@@ -9,10 +10,33 @@ import pytest
 from headscope.grammar import FAMILIES, Document, generate, vocabulary
 from headscope.grammar import lexicon as lex
 
-UD = set(
-    "root punct nsubj obj iobj obl nmod nmod:poss amod det case cop aux mark cc conj advmod advcl acl:relcl xcomp ccomp "
-    "nummod appos list parataxis".split()
-)
+UD = {
+    "root",
+    "punct",
+    "nsubj",
+    "obj",
+    "iobj",
+    "obl",
+    "nmod",
+    "nmod:poss",
+    "amod",
+    "det",
+    "case",
+    "cop",
+    "aux",
+    "mark",
+    "cc",
+    "conj",
+    "advmod",
+    "advcl",
+    "acl:relcl",
+    "xcomp",
+    "ccomp",
+    "nummod",
+    "appos",
+    "list",
+    "parataxis",
+}
 
 
 def documents(family: str, n: int = 300) -> list[Document]:
@@ -24,7 +48,7 @@ def documents(family: str, n: int = 300) -> list[Document]:
 def test_trees_are_trees(family: str) -> None:
     for document in documents(family):
         bounds = [*document.starts, len(document.words)]
-        for start, stop in zip(bounds, bounds[1:], strict=False):
+        for start, stop in itertools.pairwise(bounds):
             sentence = range(start, stop)
             roots = [i for i in sentence if document.words[i].head < 0]
             assert len(roots) == 1, document.text
@@ -65,9 +89,7 @@ def test_fifteen_relations_at_least_and_vocabulary_of_plain_words() -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_same_seed_writes_the_same_text_and_another_does_not(family: str) -> None:
-    one, same, other = (
-        [generate(family, rng).key for rng in [Random(seed)] for _ in range(5)] for seed in (3, 3, 4)
-    )
+    one, same, other = ([generate(family, rng).key for rng in [Random(seed)] for _ in range(5)] for seed in (3, 3, 4))
     assert one == same
     assert one != other
 
@@ -216,7 +238,7 @@ def test_deductions_are_what_forward_chaining_derives() -> None:
         assert (answer == "yes") == (question in derived)
         assert chain[0] in facts
         assert chain[0] in rules
-        assert all(rules[one] == two for one, two in zip(chain, chain[1:], strict=False))
+        assert all(rules[one] == two for one, two in itertools.pairwise(chain))
         assert chain[-1] == question if answer == "yes" else chain[-1] not in rules
         assert document.kind == f"{len(chain) - 1}_hop_{'true' if answer == 'yes' else 'false'}"
 
