@@ -34,6 +34,15 @@ class Grid:
         return ((layer, head) for layer in range(self.layers) for head in range(self.heads))
 
     @staticmethod
+    def _read(name: str) -> tuple[int, int]:
+        match = _NAME.match(name)
+        if match is None:
+            expected, fix = "a head such as L5H1, 5.1 or (5, 1)", "write the layer and the head, both from 0"
+            raise UsageError(f"head {name!r}", expected, fix)
+        layer, head = (int(part) for part in match.groups() if part is not None)
+        return layer, head
+
+    @staticmethod
     def label(layer: int, head: int) -> str:
         """The head's name in text, such as `L5H1`."""
         return f"L{layer}H{head}"
@@ -44,12 +53,7 @@ class Grid:
         Raises:
             UsageError: if it is not such a name, or the model has no such head.
         """
-        match = None if isinstance(name, tuple) else _NAME.match(name)
-        if match is None and not isinstance(name, tuple):
-            raise UsageError(
-                f"head {name!r}", "a head such as L5H1, 5.1 or (5, 1)", "write the layer and the head, both from 0"
-            )
-        layer, head = name if match is None else (int(part) for part in match.groups() if part is not None)
+        layer, head = name if isinstance(name, tuple) else self._read(name)
         if not (0 <= layer < self.layers and 0 <= head < self.heads):
             raise UsageError(
                 f"head {self.label(layer, head)}",

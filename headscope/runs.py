@@ -105,9 +105,10 @@ class Run:
             _write(folder / "scores.parquet", lambda path: self.scores.to_parquet(path, index=False))
             _write(folder / "tasks.parquet", lambda path: self.tasks.to_parquet(path, index=False))
             _save_arrays(folder / "examples", self.examples, self.views)
-            report.write(self, folder / "report.html")
             record = {"schema": SCHEMA, **self.identity, "views": [_view_record(view) for view in self.views]}
             _write(folder / "run.json", lambda path: path.write_text(json.dumps(record, indent=2) + "\n", "utf-8"))
+            # Last, because it is the largest: a disk that fills up here has cost no number.
+            report.write(self, folder / "report.html")
         except (OSError, SafetensorError) as error:
             raise _unwritable(folder, error) from error
         return folder

@@ -54,24 +54,23 @@ def evaluate(
     ] = False,
 ) -> None:
     """Measure accuracy on held-out texts of every family, and the best head of every gold pattern."""
-    from headscope.cli.tables import finite
+    from headscope.cli.tables import finite, print_evaluation
     from headscope.mini.evaluate import evaluate as measure
-    from headscope.mini.evaluate import print_tables
     from headscope.models import load
 
     result = measure(load(model, offline=True), n=n, seed=seed)
     if as_json:
         sys.stdout.write(json.dumps(finite(result.as_record()), indent=2, allow_nan=False) + "\n")
     else:
-        print_tables(result)
+        print_evaluation(result)
 
 
 @app.command("release")
 def release(
-    training: Annotated[Path, typer.Argument(help="Folder of the training that ships (with model/ and curve.jsonl).")],
+    training: Annotated[Path, typer.Argument(help="Folder of the training that ships.")],
     other: Annotated[Path, typer.Argument(help="Folder of a training with another seed, for comparison.")],
-    out: Annotated[Path, typer.Option(help="Gets the model's files and its card.")],
-    n: Annotated[int, typer.Option("-n", "--examples", min=10, help="Held-out documents per family.")] = 1000,
+    out: Annotated[Path, _option("--out", metavar="FOLDER", help="Gets the model's files and its card.")],
+    n: Annotated[int, _option("-n", "--examples", metavar="N", least=10, help="Held-out documents per family.")] = 1000,
 ) -> None:
     """Measure two trainings and write the first one's model with its card, for people and for the test."""
     from headscope.mini.card import release as write

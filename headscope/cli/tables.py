@@ -18,6 +18,7 @@ from headscope.errors import UsageError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from headscope.mini.evaluate import Evaluation
     from headscope.runs import Run
 
 WIDE = 100
@@ -185,3 +186,32 @@ def finite(value: Any) -> Any:
         return [finite(item) for item in value]
     value = value.item() if hasattr(value, "item") else value
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def print_evaluation(result: Evaluation) -> None:
+    """What the bundled model can do: accuracy, the best head of each pattern and of each relation.
+
+    Args:
+        result: from `headscope.mini.evaluate`.
+    """
+    from headscope.plots.words import loose
+
+    names = ("family", "kind", "per word", "words", "per document [95 %]", "documents", "reached")
+    accuracy = table(*names, left=names[:2])
+    for row in loose(result.accuracy).itertuples():
+        span = f"{row.documents:.3f} [{row.documents_low:.3f}, {row.documents_high:.3f}]"
+        cells = (f"{row.queries:.3f}", str(row.n_queries), span, str(row.n_documents))
+        accuracy.add_row(row.family, row.kind, *cells, "yes" if row.passed else "NO")
+    heads = table("pattern", "best head", "mean attention", "heads above the gate", "n", "reached", left=("pattern",))
+    for row in loose(result.heads).itertuples():
+        told = ("yes" if row.passed else "NO") if row.gate else "no gate"
+        heads.add_row(row.pattern, f"L{row.layer}H{row.head}", f"{row.value:.3f}", str(row.heads), str(row.n), told)
+    names = ("relation", "direction", "best head", "accuracy", "best offset", "n", "counts")
+    relations = table(*names, left=("relation", "direction"))
+    for row in loose(result.relations).itertuples():
+        told = (f"{row.value:.3f}", f"{row.baseline:.3f}", str(row.n), "yes" if row.passed else "no")
+        relations.add_row(row.relation, row.direction.replace("_", " "), f"L{row.layer}H{row.head}", *told)
+    out = console()
+    out.print(plain(f"held-out texts, {result.n} documents a family, seed {result.seed}"))
+    out.print(accuracy, heads, relations)
+    out.print(plain("gates not reached: " + ("; ".join(result.missing) or "none")))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from random import Random
 
 from headscope.grammar import lexicon as lex
@@ -29,7 +30,7 @@ def _rule(premise: str, conclusion: str) -> Node:
     return Node(conclusion, "ADJ", left=[condition, Node("then", "ADV", "advmod")], right=[stop()])
 
 
-def _chain(steps: list[str], answer: str) -> Node:
+def _chain(steps: Sequence[str], answer: str) -> Node:
     """`Kind so brave so wise answer yes.`: every word after the question is determined."""
     root = _adjective(steps[0], "root", query=True)
     for step in steps[1:]:

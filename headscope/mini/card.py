@@ -14,6 +14,7 @@ from headscope.mini import gates
 from headscope.mini.evaluate import Evaluation, evaluate
 from headscope.models import load
 from headscope.plots import save_picture
+from headscope.plots.words import loose
 
 TEMPLATE = Path(__file__).with_name("card.md")
 TRIED = Path(__file__).with_name("tried.md")
@@ -106,7 +107,7 @@ def _accuracy(mine: Evaluation, theirs: Evaluation) -> str:
             f"{row.documents:.3f} [{row.documents_low:.3f}, {row.documents_high:.3f}] ({row.n_documents})",
             "yes" if row.passed else "**no**", f"{row.queries_other:.3f} / {row.documents_other:.3f}",
         ]
-        for row in both.itertuples()
+        for row in loose(both).itertuples()
     ]  # fmt: skip
     return _rows(["family", "kind", "per word (n)", "per document [95 %] (n)", "reached", "other seed"], rows)
 
@@ -119,7 +120,7 @@ def _heads(mine: Evaluation, theirs: Evaluation) -> str:
             ("yes" if row.passed else "**no**") if row.gate else "no gate",
             f"L{row.layer_other}H{row.head_other} {row.value_other:.2f}",
         ]
-        for row in both.itertuples()
+        for row in loose(both).itertuples()
     ]  # fmt: skip
     header = ["pattern", "best head", "mean attention", f"heads >= {gates.ATTENTION}", "n", "reached", "other seed"]
     return _rows(header, rows)
@@ -131,6 +132,6 @@ def _relations(mine: Evaluation) -> str:
             row.relation, row.direction.replace("_", " "), f"L{row.layer}H{row.head}", f"{row.value:.2f}",
             f"{row.baseline:.2f}", str(row.n), "yes" if row.passed else "",
         ]
-        for row in mine.relations.itertuples() if row.n >= gates.LEAST
+        for row in loose(mine.relations).itertuples() if row.n >= gates.LEAST
     ]  # fmt: skip
     return _rows(["relation", "direction", "best head", "accuracy", "best fixed offset", "n", "counts"], rows)

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
-from rich.console import Console
-from rich.table import Table
 
 from headscope.errors import ModelError
 from headscope.grammar import FAMILIES, Document
@@ -93,31 +91,3 @@ def _interval(answers: list[list[bool]]) -> tuple[float, float]:
 
     found = binomtest(sum(map(all, answers)), len(answers)).proportion_ci(method="wilson")
     return float(found.low), float(found.high)
-
-
-def print_tables(result: Evaluation) -> None:
-    """The evaluation as tables at the terminal."""
-    console = Console()
-    accuracy = Table(
-        title=f"held-out accuracy, {result.n} documents a family, seed {result.seed}", title_justify="left"
-    )
-    for name in ("family", "kind", "per word", "n", "per document [95 %]", "n", "reached"):
-        accuracy.add_column(name)
-    for row in result.accuracy.itertuples():
-        span = f"{row.documents:.3f} [{row.documents_low:.3f}, {row.documents_high:.3f}]"
-        words, texts_ = str(row.n_queries), str(row.n_documents)
-        accuracy.add_row(row.family, row.kind, f"{row.queries:.3f}", words, span, texts_, "yes" if row.passed else "NO")
-    best = Table(title="best head of each gold attention pattern (mean attention)", title_justify="left")
-    for name in ("pattern", "head", "mean", f"heads >= {gates.ATTENTION}", "n", "reached"):
-        best.add_column(name)
-    for row in result.heads.itertuples():
-        told = "yes" if row.passed else "NO" if row.gate else "no gate"
-        best.add_row(row.pattern, f"L{row.layer}H{row.head}", f"{row.value:.3f}", str(row.heads), str(row.n), told)
-    relations = Table(title="best head of each dependency relation (share of arcs most attended)", title_justify="left")
-    for name in ("relation", "direction", "head", "accuracy", "best offset", "n", "counts"):
-        relations.add_column(name)
-    for row in result.relations.itertuples():
-        marks = (f"{row.value:.3f}", f"{row.baseline:.3f}", str(row.n), "yes" if row.passed else "no")
-        relations.add_row(row.relation, row.direction, f"L{row.layer}H{row.head}", *marks)
-    console.print(accuracy, best, relations)
-    console.print("gates not reached: " + ("; ".join(result.missing) or "none"))

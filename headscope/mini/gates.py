@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
+from headscope.plots.words import loose
+
 QUERIES, DOCUMENTS = 0.95, 0.90
 """Least accuracy per determined word, and per whole document, in every family and named sub-family."""
 ATTENTION = 0.6
@@ -53,10 +55,10 @@ def missing(accuracy: pd.DataFrame, heads: pd.DataFrame, relations: pd.DataFrame
     """Every gate that is not passed, in words; none means that the model may ship as it is."""
     short = [
         f"{row.family} {row.kind}: {row.queries:.3f} / {row.documents:.3f}"
-        for row in accuracy.itertuples()
+        for row in loose(accuracy).itertuples()
         if not row.passed
     ]
-    short += [f"{row.pattern}: {row.value:.2f}" for row in heads.itertuples() if row.gate and not row.passed]
+    short += [f"{row.pattern}: {row.value:.2f}" for row in loose(heads).itertuples() if row.gate and not row.passed]
     for direction in ("dependent_to_head", "head_to_dependent"):
         if not relations.loc[relations["direction"] == direction, "passed"].any():
             short.append(f"no relation {direction}")

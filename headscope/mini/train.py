@@ -47,9 +47,9 @@ def initial_model(recipe: Recipe, size: int) -> GPTNeoXForCausalLM:
     )
     model = GPTNeoXForCausalLM(config)
     with torch.no_grad():
-        for layer in model.gpt_neox.layers:
-            layer.attention.dense.weight /= math.sqrt(2 * recipe.layers)
-            layer.mlp.dense_4h_to_h.weight /= math.sqrt(2 * recipe.layers)
+        for name, weight in model.named_parameters():
+            if name.endswith(("attention.dense.weight", "mlp.dense_4h_to_h.weight")):
+                weight /= math.sqrt(2 * recipe.layers)
     return model
 
 
@@ -126,7 +126,8 @@ def train(recipe: Recipe, folder: Path, *, device: str = "cpu", every: int = 200
     folder.mkdir(parents=True, exist_ok=True)
     words = tokenizer.build()
     ids = words.get_vocab()
-    model = initial_model(recipe, len(ids)).to(device)
+    model = initial_model(recipe, len(ids))
+    model.to(torch.device(device))  # pyright: ignore[reportArgumentType]
     optimiser = _optimiser(model, recipe)
     state: dict[str, Any] = {"step": 0, "learnt": {}, "tokens": 0, "seconds": 0.0, "recipe": asdict(recipe)}
     if (folder / "checkpoint.safetensors").exists():

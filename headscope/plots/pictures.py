@@ -78,7 +78,7 @@ def svg(figure: go.Figure) -> str:
         *box.axes(ink),
         *_legend(figure, box, ink),
     ]
-    for trace in figure.data:
+    for trace in traces(figure):
         lines += _cells(trace, box) if trace.type == "heatmap" else _dots(trace, box)
     family = escape(shape.font.family or "sans-serif")
     space = 'xmlns="http://www.w3.org/2000/svg"'
@@ -120,15 +120,20 @@ class _Box:
         return lines
 
 
+def traces(figure: go.Figure) -> Any:
+    """The traces of a figure, unchecked: plotly's annotations do not say what they are."""
+    return figure.data
+
+
 def _has_dots(figure: go.Figure) -> bool:
-    return any(trace.type == "scatter" for trace in figure.data)
+    return any(trace.type == "scatter" for trace in traces(figure))
 
 
 def _extent(figure: go.Figure) -> tuple[list[float], list[float]]:
     if not _has_dots(figure):
-        rows, columns = np.shape(figure.data[0].z) if figure.data else (1, 1)
+        rows, columns = np.shape(traces(figure)[0].z) if figure.data else (1, 1)
         return [-0.5, columns - 0.5], [rows - 0.5, -0.5]
-    ends = [end for trace in figure.data for end in np.concatenate([np.asarray(side) for side in _bar(trace)])]
+    ends = [end for trace in traces(figure) for end in np.concatenate([np.asarray(side) for side in _bar(trace)])]
     known = np.array([0.0, *ends])
     low, high = float(np.nanmin(known)), float(np.nanmax(known))
     margin = 0.05 * (high - low) or 1.0
@@ -203,7 +208,7 @@ def _dot(trace: Any, x: Number, y: Number) -> str:
 
 def _legend(figure: go.Figure, box: _Box, ink: str) -> list[str]:
     lines, x = [], float(box.right)
-    for trace in reversed([trace for trace in figure.data if trace.type == "scatter" and trace.name]):
+    for trace in reversed([trace for trace in traces(figure) if trace.type == "scatter" and trace.name]):
         lines.append(_text(x, box.top - 10, trace.name, ink, "end"))
         x -= 16 + 6 * len(unescape(trace.name))
         lines.append(_dot(trace, x + 4, box.top - 14))

@@ -77,7 +77,8 @@ def panels(scores: pd.DataFrame, tasks: pd.DataFrame, views: Sequence[View]) -> 
     if len(draw(whole)) <= BUDGET:
         return whole
     for panel in _all(whole):
-        for trace in panel.figure.select_traces(selector={"type": "heatmap"}):
+        heatmaps: Any = panel.figure.select_traces(selector={"type": "heatmap"})
+        for trace in heatmaps:
             if trace.meta != "absent":
                 trace.update(customdata=None, hovertemplate="L%{y}H%{x}: %{z:.3g}<extra></extra>")
     return Panels(accuracy, sections, brief=True)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -179,7 +180,9 @@ def test_the_doctor_finds_the_real_bundled_model(shell: Shell) -> None:
 # --- mini
 
 
-def test_mini_is_trained_and_measured(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training with a recipe whose two steps take a moment."""
     from headscope.mini import recipe
 
     @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,16 +197,42 @@ def test_mini_is_trained_and_measured(shell: Shell, monkeypatch: pytest.MonkeyPa
         warm_up: int = 1
 
     monkeypatch.setattr(recipe, "Recipe", Small)
+
+
+@pytest.mark.usefixtures("quickly")
+def test_mini_is_trained(shell: Shell) -> None:
     answer = shell("mini", "train", "--steps", "2", "--out", "out", "--seed", "3")
     assert answer.code == 0, answer.err
     assert (answer.out, answer.err) == ("model: out/model\n", "")
     written = json.loads(Path("out/model/recipe.json").read_text())
     assert (written["steps"], written["seed"]) == (2, 3)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quickly")
+def test_what_was_trained_is_measured(shell: Shell) -> None:
+    shell("mini", "train", "--steps", "2", "--out", "out")
     answer = shell("mini", "evaluate", "--model", "out/model", "-n", "10", "--json")
     assert answer.code == 0, answer.err
     record = json.loads(answer.out, parse_constant=pytest.fail)
     assert record["n"] == 10
     assert record["missing"], "two steps teach nothing"
+
+
+def test_a_measurement_as_json_has_null_for_what_is_not_a_number(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, ids: Path
+) -> None:
+    asked: list[tuple[str, int, int]] = []
+
+    def measure(model: Any, *, n: int, seed: int) -> Any:
+        asked.append((model.name, n, seed))
+        return SimpleNamespace(as_record=lambda: {"heads": [{"value": float("nan")}]})
+
+    monkeypatch.setattr("headscope.mini.evaluate.evaluate", measure)
+    answer = shell("mini", "evaluate", "--model", ids, "-n", "12", "--seed", "4", "--json")
+    assert (answer.code, answer.err) == (0, "")
+    assert json.loads(answer.out, parse_constant=pytest.fail) == {"heads": [{"value": None}]}
+    assert asked == [("ids", 12, 4)]
 
 
 def test_a_model_of_other_words_is_not_measured_as_mini(shell: Shell, ids: Path) -> None:
