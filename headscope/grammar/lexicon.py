@@ -92,14 +92,9 @@ HABITS |= {
 FAVOURITES = dict(zip(PEOPLE, [*SPORTS, *FOODS], strict=True))
 """What each kind of person loves: the subject decides the object."""
 
-NATURES = dict(
-    zip(
-        ANIMALS,
-        "loyal elegant fast heavy tiny dirty stubborn brave furry wet green timid".split(),
-        strict=True,
-    )
-)
-"""What each kind of animal is by nature: an attribute that picks it out among others."""
+_BY_NATURE = {"fast": "horse rabbit bird", "heavy": "cow bear pig", "small": "frog duck cat", "brave": "lion dog goat"}
+NATURES = {animal: nature for nature, animals in _BY_NATURE.items() for animal in animals.split()}
+"""What each kind of animal is by nature; three kinds share each, so that the attribute alone does not tell which."""
 
 TIRED = "tired hungry sleepy scared lazy weak sick thirsty".split()
 WIDE = "wide long icy steep narrow muddy deep busy".split()

@@ -106,7 +106,8 @@ def winograd(rng: Random) -> Document:
 
 def _nature(rng: Random) -> Document:
     """`Something was timid. The lion, the rabbit and the bear waited. It hid.`, or with the cue after the animals."""
-    animals = rng.sample(list(lex.ANIMALS), rng.randint(2, 4))
+    natures = rng.sample(sorted(set(lex.NATURES.values())), rng.randint(3, 4))
+    animals = [rng.choice([animal for animal, nature in lex.NATURES.items() if nature == each]) for each in natures]
     meant = rng.choice(animals)
     first, *others = [noun(animal, "conj") for animal in animals]
     for node in (first, *others):

@@ -41,7 +41,7 @@ class Recipe:
     """
 
     seed: int = 0
-    steps: int = 3200
+    steps: int = 3000
     rows: int = 42
     length: int = 64
     layers: int = 6
