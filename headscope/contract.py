@@ -41,7 +41,7 @@ class Method:
     Attributes:
         name: its name at the shell.
         function: `(model, prompts, *, batch_size, progress[, seed]) -> {score: [example, layer, head]}`.
-        needs: the kind of prompts it works on; other tasks are skipped with a reason.
+        needs: the kind of prompts it works on.
         scores: what it returns, in order.
         source: paper and equation.
         about: one line for `headscope list methods`.
@@ -114,7 +114,7 @@ def table(values: Values, prompts: Prompts, method: Method, *, grid: Grid, seed:
         summary = statistics.summarise(
             flat, prompts.groups.cpu().numpy(), seed=seed, rank_by="magnitude" if score.signed else "value"
         )
-        frame = pd.DataFrame({"layer": layers, "head": heads}).join(pd.DataFrame(summary))
+        frame = pd.DataFrame({"layer": layers, "head": heads}).join(summary)
         if not score.signed:  # a share of attention is never negative, so a test against 0 would say nothing
             frame[["p", "q"]] = np.nan
         unit = score.unit or unit_of_task

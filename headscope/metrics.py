@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from headscope.errors import UsageError
@@ -52,38 +52,6 @@ def probability(logits: Logits, pairs: Pairs) -> Float[Tensor, " example"]:
     return _members(logits.softmax(-1), pairs.answers).nansum(1)
 
 
-def prefers_answer(logits: Logits, pairs: Pairs) -> Bool[Tensor, " example"]:
-    """Whether the answers stand above the foils in mean logit: accuracy with two choices, .5 by chance.
-
-    Args:
-        logits: at the position where the metric reads.
-        pairs: the examples, in the same order.
-
-    Example:
-        >>> one = torch.zeros(1, 1, dtype=torch.long)
-        >>> pairs = Pairs(task="t", tokens=one, corrupted=one, mask=one == 0, groups=one[0], answers=one + 2, foils=one)
-        >>> prefers_answer(torch.tensor([[1.0, 9.0, 4.0]]), pairs)
-        tensor([True])
-    """
-    return logit_difference(logits, pairs) > 0
-
-
-def is_top(logits: Logits, pairs: Pairs) -> Bool[Tensor, " example"]:
-    """Whether the model's first choice from its whole vocabulary is an answer.
-
-    Args:
-        logits: at the position where the metric reads.
-        pairs: the examples, in the same order.
-
-    Example:
-        >>> one = torch.zeros(1, 1, dtype=torch.long)
-        >>> pairs = Pairs(task="t", tokens=one, corrupted=one, mask=one == 0, groups=one[0], answers=one + 2, foils=one)
-        >>> is_top(torch.tensor([[1.0, 9.0, 4.0]]), pairs)
-        tensor([False])
-    """
-    return (logits.argmax(-1, keepdim=True) == pairs.answers.to(logits.device)).any(1)
-
-
 METRICS: dict[str, Callable[[Logits, Pairs], Float[Tensor, " example"]]] = {
     "logit_difference": logit_difference,
     "probability": probability,
@@ -111,4 +79,6 @@ def evaluate(logits: Logits, pairs: Pairs) -> Float[Tensor, " example"]:
     """
     if pairs.metric not in METRICS:
         raise UsageError(f"metric {pairs.metric!r}", f"one of: {', '.join(METRICS)}", "correct the pairs' metric")
+    # Apple's GPUs have no double precision.
+    logits = logits.cpu() if logits.device.type == "mps" else logits
     return METRICS[pairs.metric](logits.to(torch.float64), pairs)

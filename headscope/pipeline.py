@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from scipy.stats import binomtest
 from torch import Tensor
 
 from headscope import provenance, statistics
@@ -20,7 +21,8 @@ from headscope.methods import METHODS
 from headscope.methods.sweep import Setting, read
 from headscope.models import Model, load
 from headscope.prompts import Pairs
-from headscope.runs import PRIMARY, Run
+from headscope.report import leading
+from headscope.runs import Run
 from headscope.tasks import TASKS
 
 ABSENT_TASK: dict[str, Any] = {
@@ -224,7 +226,8 @@ def build_tasks(model: Model, plan: Plan) -> tuple[dict[str, Pairs], dict[str, d
 def ability(setting: Setting, pairs: Pairs, seed: int) -> dict[str, Any]:
     """How well the model does a task: accuracy and metric with 95 % group-bootstrap intervals; 2 forwards an example.
 
-    The task is failed when the interval of the two-choice accuracy reaches down to chance.
+    The task is failed when the interval of the two-choice accuracy reaches down to chance. Where all answers are right,
+    or all wrong, resamples show no spread: there the limits of the accuracy are Wilson's, with groups as trials.
 
     Args:
         setting: the model and how to run it.
@@ -244,11 +247,18 @@ def ability(setting: Setting, pairs: Pairs, seed: int) -> dict[str, Any]:
     }
     for name, line in zip(("accuracy", "logit_difference", "corrupted"), summary.to_dict("records"), strict=True):
         row |= {name: line["value"], f"{name}_low": line["low"], f"{name}_high": line["high"]}
-    ok = bool(row["accuracy_low"] > 0.5)
-    reason = (
-        "" if ok else f"accuracy {row['accuracy']:.2f} is not above chance (.50): its head effects explain no ability"
-    )
-    return row | {"status": "ok" if ok else "failed", "reason": reason}
+    if row["groups"] >= 2 and row["accuracy"] in (0, 1):
+        row["accuracy_low"], row["accuracy_high"] = _wilson(row["accuracy"], row["groups"])
+    if row["accuracy_low"] > 0.5:
+        return row | {"status": "ok", "reason": ""}
+    what = "has no interval (all examples are of one group)" if row["groups"] < 2 else "is not above chance (.50)"
+    reason = f"accuracy {row['accuracy']:.2f} {what}: its head effects explain no ability"
+    return row | {"status": "failed", "reason": reason}
+
+
+def _wilson(share: float, trials: int) -> tuple[float, float]:
+    limits = binomtest(round(share * trials), trials).proportion_ci(confidence_level=0.95, method="wilson")
+    return float(limits.low), float(limits.high)
 
 
 def score(setting: Setting, pairs: Pairs, method: Method, seed: int) -> tuple[pd.DataFrame, dict[str, Tensor]]:
@@ -275,13 +285,11 @@ def show(setting: Setting, pairs: Pairs, frames: list[pd.DataFrame]) -> View | N
         frames: the tables of all cells.
     """
     scores = pd.concat(frames)
-    for method, name in PRIMARY:
-        rows = scores.loc[(scores["task"] == pairs.task) & (scores["method"] == method) & (scores["score"] == name)]
-        if len(rows):
-            break
-    else:
+    pair = leading(scores, pairs.task)
+    if pair is None:
         return None
-    best = rows.sort_values("rank").head(SHOWN)
+    rows = scores.loc[(scores["task"] == pairs.task) & (scores["method"] == pair[0]) & (scores["score"] == pair[1])]
+    best = rows.sort_values("rank", kind="stable").head(SHOWN)
     heads = tuple((int(layer), int(head)) for layer, head in zip(best["layer"], best["head"], strict=True))
     one = pairs.select(torch.tensor([0]))
     layers = {layer: weights[0].cpu().numpy() for layer, weights in setting.model.patterns(one.tokens, one.mask)}

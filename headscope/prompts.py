@@ -14,9 +14,6 @@ ABSENT = -1
 """The position of something that an example does not have, and the padding of answer sets."""
 
 
-Kind = TypeVar("Kind", bound="Prompts")
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompts:
     """Right-padded token ids with what a method may need to know of them.

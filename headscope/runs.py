@@ -18,8 +18,6 @@ from headscope.errors import RunError, UsageError
 from headscope.grid import Grid
 
 SCHEMA = 1
-PRIMARY = (("patching", "denoising"), ("ablation", "resample"), ("ablation", "mean"), ("patching", "noising"))
-"""Which score ranks the heads when none is named: the first that the run has."""
 
 Examples = Mapping[str, Float[Tensor, "example layer head"]]
 
@@ -50,7 +48,7 @@ class Run:
         Args:
             k: heads per task.
             task: one task; by default all.
-            method: ranked by this method; by default causal ones come first (see `PRIMARY`).
+            method: ranked by this method; by default the first of `headscope.report.LEADING` that the run has.
             score: ranked by this score of the method.
 
         Returns:
@@ -119,7 +117,7 @@ class Run:
         if not fits:
             names = ", ".join(f"{m} {s}" for m, s in have) or "none: no task could be measured"
             raise UsageError(f"method {method!r}, score {score!r}", f"one of: {names}", "name a score that the run has")
-        return next((pair for pair in PRIMARY if pair in fits), fits[0])
+        return next((pair for pair in report.LEADING if pair in fits), fits[0])
 
 
 def check_writable(folder: Path) -> None:

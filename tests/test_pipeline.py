@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from fixtures_tasks import reader
 
 import headscope
@@ -15,8 +16,9 @@ from headscope.contract import COLUMNS
 from headscope.errors import TaskError, UsageError
 from headscope.grid import Grid
 from headscope.methods import METHODS
+from headscope.methods.sweep import Setting
 from headscope.models import Model, load
-from headscope.pipeline import Interrupted, Plan
+from headscope.pipeline import Interrupted, Plan, ability
 from headscope.runs import Run, open_run
 from headscope.tasks import TASKS
 from headscope.testing import Plant, planted_model
@@ -137,7 +139,9 @@ def test_a_task_that_the_model_does_is_not_flagged_and_shows_its_heads(planted: 
             f"task {task!r} on {planted.name!r}, which has no tokenizer; expected: a model that reads words"
         )
         assert np.isnan(rows.loc[task, "accuracy"])
-    assert rows.loc["induction", ["accuracy", "accuracy_low", "n"]].tolist() == [1, 1, 6]
+    # Wilson's lower limit for k of k is k / (k + z^2): no resample of 6 right answers shows any spread.
+    assert rows.loc["induction", ["accuracy", "accuracy_high", "n"]].tolist() == pytest.approx([1, 1, 6])
+    assert rows.loc["induction", "accuracy_low"] == pytest.approx(6 / (6 + 1.959964**2))
     assert rows.loc["induction", "corrupted"] < 0 < rows.loc["induction", "logit_difference"]
     assert not run.scores["flagged"].any()
     assert set(run.top(2)["label"]) == {"L0H1", "L1H0"}
@@ -160,6 +164,14 @@ def test_a_failed_task_is_flagged_in_every_row(monkeypatch: pytest.MonkeyPatch, 
     reason = "accuracy 0.00 is not above chance (.50): its head effects explain no ability"
     assert run.tasks.loc[0, "reason"] == reason
     assert run.scores["flagged"].all()
+
+
+def test_a_task_of_one_group_is_not_said_to_be_below_chance(planted: Model) -> None:
+    pairs = TASKS["induction"].build(planted, n=6, rng=np.random.default_rng(0))
+    row = ability(Setting(planted, 8, False), replace(pairs, groups=torch.zeros(6, dtype=torch.long)), 0)
+    assert np.isnan(row["accuracy_low"])
+    said = "accuracy 1.00 has no interval (all examples are of one group): its head effects explain no ability"
+    assert (row["status"], row["reason"]) == ("failed", said)
 
 
 def test_another_metric_changes_the_effects_and_their_unit_but_not_the_accuracy(

@@ -236,6 +236,13 @@ def test_drafts_that_cannot_be_pairs_are_explained(clean: str, corrupted: str, t
         build_pairs(reader("words"), [draft], task="own", source="none", corruption="none")
 
 
+def test_an_answer_of_several_tokens_is_refused_rather_than_measured_at_another_token() -> None:
+    draft = Draft(clean="the boy", corrupted="the girl", answers=["zxqvw"], foils=["book"], group=0)
+    text = r"task 'own' with the tokenizer of '.*': 'zxqvw' is not a single token\n  expected: answers and foils"
+    with pytest.raises(TaskError, match=text):
+        build_pairs(reader("gpt2"), [draft], task="own", source="none", corruption="none")
+
+
 def test_a_slow_tokenizer_is_explained() -> None:
     from types import SimpleNamespace
 

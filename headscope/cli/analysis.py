@@ -36,90 +36,102 @@ def _option(*names: str, panel: str, help: str, metavar: str = " ", envvar: list
     return typer.Option(*names, help=help, metavar=metavar, envvar=envvar, show_envvar=False, rich_help_panel=panel)
 
 
+_Model = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="[bold]mini[/bold] (bundled), a Hub name such as gpt2, or a Hugging Face directory with safetensors.",
+    ),
+]
+_Tasks = Annotated[
+    list[str] | None,
+    _option(
+        "--task",
+        "-t",
+        panel=_WHAT,
+        metavar="NAME",
+        help="What the model is asked to do (see headscope list tasks); repeat, or separate by commas. "
+        "Default: all that it can read.",
+    ),
+]
+_Methods = Annotated[
+    list[str] | None,
+    _option(
+        "--method",
+        "-m",
+        panel=_WHAT,
+        metavar="NAME",
+        help="How heads are scored (see headscope list methods); repeat, or separate by commas. Default: all.",
+    ),
+]
+_Examples = Annotated[
+    int,
+    _option(
+        "-n",
+        "--examples",
+        panel=_WHAT,
+        metavar="N",
+        envvar=["HEADSCOPE_ANALYZE_N", "HEADSCOPE_ANALYZE_EXAMPLES"],
+        help="Examples per task: time grows with it, intervals shrink with its square root.",
+    ),
+]
+_Seed = Annotated[
+    int, _option("--seed", panel=_WHAT, metavar="N", help="Of prompts and resamples: one seed, one result.")
+]
+_Device = Annotated[
+    str,
+    _option(
+        "--device",
+        panel=_HOW,
+        metavar="NAME",
+        help="auto (cuda if there is one, else cpu), cpu, cuda, cuda:1, mps.",
+    ),
+]
+_Dtype = Annotated[
+    str,
+    _option("--dtype", panel=_HOW, metavar="NAME", help="float32, bfloat16 or float16. Small effects need float32."),
+]
+_BatchSize = Annotated[
+    int,
+    _option(
+        "--batch-size", panel=_HOW, metavar="N", help="Rows per forward pass: less memory if smaller, same results."
+    ),
+]
+_Offline = Annotated[bool, _option("--offline", panel=_HOW, help="Never use the network.")]
+_Out = Annotated[
+    Path | None,
+    _option(
+        "--out", panel=_OUTPUT, metavar="FOLDER", help="Folder for the run. Default: runs/MODEL, numbered if taken."
+    ),
+]
+_Quiet = Annotated[
+    bool,
+    _option("--quiet", "-q", panel=_OUTPUT, help="No tables and no progress bars: print only where the report is."),
+]
+_Json = Annotated[
+    bool,
+    _option(
+        "--json",
+        panel=_OUTPUT,
+        envvar=["HEADSCOPE_ANALYZE_JSON"],
+        help="Print JSON instead of tables: tasks, top heads, paths.",
+    ),
+]
+
+
 def analyze(  # noqa: PLR0913 - one parameter for each option of the command
-    model: Annotated[
-        str,
-        typer.Argument(
-            metavar="MODEL",
-            help="[bold]mini[/bold] (bundled), a Hub name such as gpt2, or a Hugging Face directory with safetensors.",
-        ),
-    ] = "mini",
-    task: Annotated[
-        list[str] | None,
-        _option(
-            "--task",
-            "-t",
-            panel=_WHAT,
-            metavar="NAME",
-            help="What the model is asked to do (see headscope list tasks); repeat, or separate by commas. "
-            "Default: all that it can read.",
-        ),
-    ] = None,
-    method: Annotated[
-        list[str] | None,
-        _option(
-            "--method",
-            "-m",
-            panel=_WHAT,
-            metavar="NAME",
-            help="How heads are scored (see headscope list methods); repeat, or separate by commas. Default: all.",
-        ),
-    ] = None,
-    n: Annotated[
-        int,
-        _option(
-            "-n",
-            "--examples",
-            panel=_WHAT,
-            metavar="N",
-            envvar=["HEADSCOPE_ANALYZE_N", "HEADSCOPE_ANALYZE_EXAMPLES"],
-            help="Examples per task: time grows with it, intervals shrink with its square root.",
-        ),
-    ] = 64,
-    seed: Annotated[
-        int, _option("--seed", panel=_WHAT, metavar="N", help="Of prompts and resamples: one seed, one result.")
-    ] = 0,
-    device: Annotated[
-        str,
-        _option(
-            "--device",
-            panel=_HOW,
-            metavar="NAME",
-            help="auto (cuda if there is one, else cpu), cpu, cuda, cuda:1, mps.",
-        ),
-    ] = "auto",
-    dtype: Annotated[
-        str,
-        _option(
-            "--dtype", panel=_HOW, metavar="NAME", help="float32, bfloat16 or float16. Small effects need float32."
-        ),
-    ] = "float32",
-    batch_size: Annotated[
-        int,
-        _option(
-            "--batch-size", panel=_HOW, metavar="N", help="Rows per forward pass: less memory if smaller, same results."
-        ),
-    ] = 128,
-    offline: Annotated[bool, _option("--offline", panel=_HOW, help="Never use the network.")] = False,
-    out: Annotated[
-        Path | None,
-        _option(
-            "--out", panel=_OUTPUT, metavar="FOLDER", help="Folder for the run. Default: runs/MODEL, numbered if taken."
-        ),
-    ] = None,
-    quiet: Annotated[
-        bool,
-        _option("--quiet", "-q", panel=_OUTPUT, help="No tables and no progress bars: print only where the report is."),
-    ] = False,
-    as_json: Annotated[
-        bool,
-        _option(
-            "--json",
-            panel=_OUTPUT,
-            envvar=["HEADSCOPE_ANALYZE_JSON"],
-            help="Print JSON instead of tables: tasks, top heads, paths.",
-        ),
-    ] = False,
+    model: _Model = "mini",
+    task: _Tasks = None,
+    method: _Methods = None,
+    n: _Examples = 64,
+    seed: _Seed = 0,
+    device: _Device = "auto",
+    dtype: _Dtype = "float32",
+    batch_size: _BatchSize = 128,
+    offline: _Offline = False,
+    out: _Out = None,
+    quiet: _Quiet = False,
+    as_json: _Json = False,
 ) -> None:
     """Score every attention head of MODEL and say which ones matter, with intervals.
 

@@ -78,10 +78,11 @@ def _replacement(kind: str, z: Outputs, pairs: Pairs, seed: int) -> Outputs:
     if kind == "zero":
         return torch.zeros_like(z)
     if kind == "mean":
-        weights = pairs.mask.to(z)[None, :, :, None, None]
-        # Double precision, so that the order of the examples does not show in the last digits.
-        mean = (z.double() * weights).sum((1, 2), keepdim=True) / weights.double().sum()
-        return mean.to(z.dtype).expand_as(z)
+        weights = pairs.mask.double()[None, :, :, None, None]
+        # Double precision, so that the order of the examples does not show in the last digits; on the CPU, since
+        # Apple's GPUs have none.
+        mean = (z.cpu().double() * weights).sum((1, 2), keepdim=True) / weights.sum()
+        return mean.to(z).expand_as(z)
     donors = resample_donors(pairs, seed)
     lengths = pairs.mask.sum(1)
     places = torch.arange(z.shape[2])[None, :].minimum(lengths[donors][:, None] - 1)

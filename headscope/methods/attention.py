@@ -56,7 +56,7 @@ def attention(
         part = prompts.select(rows)
         targets = _targets(part)
         layers = [
-            _scores(weights.double().cpu(), targets, part.mask) for _, weights in model.patterns(part.tokens, part.mask)
+            _scores(weights.cpu().double(), targets, part.mask) for _, weights in model.patterns(part.tokens, part.mask)
         ]
         for name in layers[0]:
             blocks.setdefault(name, []).append(torch.stack([layer[name] for layer in layers], dim=1))

@@ -13,7 +13,7 @@ ATTENTION = 0.6
 RELATION, BASELINE, LEAST = 0.8, 0.6, 50
 """A relation counts if a head's accuracy reaches .8 where the best fixed offset has at most .6, on 50 arcs or more."""
 PATTERN_GATES = (
-    "previous_token",
+    "previous_token_random_words",
     "first_token",
     "duplicate_token",
     "induction",

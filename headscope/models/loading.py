@@ -43,6 +43,8 @@ def load(  # noqa: PLR0913 - one word per thing that a user may want to say of a
         device: `auto` (a live model's own accelerator, else cuda if there is one, else cpu), `cpu`, `cuda`, `cuda:1`,
             `mps`.
         dtype: `float32`, `bfloat16` or `float16`; weights stored in another type are converted. Ignored for a bridge.
+            Half precision rounds the logits too (a logit near 100 comes in steps of .5 in bfloat16, .06 in float16), so
+            smaller effects are lost in a single example.
         revision: branch, tag or commit of a Hub model.
         offline: never use the network. HF_HUB_OFFLINE=1 says the same.
         check: run `self_check`, and refuse the model if it fails.

@@ -29,7 +29,8 @@ def read_model(place: Place, dtype: torch.dtype) -> tuple[Any, list[str]]:
     auto, encoder = _auto_class(place, config)
     # A head that the files lack is drawn at random: let it be the same one always.
     with quiet():
-        torch.manual_seed(0)
+        # Not torch.manual_seed, which would also seed the GPUs, whose generators `quiet` does not put back.
+        torch.default_generator.manual_seed(0)
         try:
             model, report = auto.from_pretrained(
                 place.directory,

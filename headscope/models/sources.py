@@ -197,7 +197,7 @@ def _fetched(name: str, full: str, revision: str | None) -> Path:
         raise ModelError(
             f"model {full!r}, which has no weights as *.safetensors",
             "weights as *.safetensors; a pickle can run any code while it loads, so headscope never opens one",
-            "pick a revision with safetensors (many models have one as refs/pr/N), or convert them",
+            "convert them, or load another revision in Python (many models have safetensors at revision='refs/pr/N')",
         )
     cache, skip = constants.HF_HUB_CACHE, ["*/*"]
     return Path(

@@ -12,9 +12,9 @@ from headscope.errors import RunError
 from headscope.plots import words
 from headscope.report.panels import draw, panels, plotly_script, themes
 from headscope.report.record import command, facts, find, self_check, without
-from headscope.report.verdict import Finding, findings, headline, leading
+from headscope.report.verdict import LEADING, Finding, findings, headline, leading
 
-__all__ = ["Finding", "Results", "findings", "headline", "leading", "render", "write"]
+__all__ = ["LEADING", "Finding", "Results", "findings", "headline", "leading", "render", "write"]
 
 HERE = Path(__file__).parent
 

@@ -16,7 +16,8 @@ LEADING = (
     ("ablation", "mean"),
     ("ablation", "zero"),
 )
-"""The causal scores that a report leads with, best first: resampled activations stay on the model's own ground."""
+"""The causal scores that rank the heads where none is named, best first: patched and resampled activations stay on the
+model's own ground."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,7 +163,7 @@ def _summary(top: Any, known: Any, heads: int) -> str:
         )
     if known["q"].notna().any():
         parts.append(
-            f"{int(known['q'].lt(0.05).sum())} of {heads} heads have an effect that differs from 0 (q < 0.05)."
+            f"For {int(known['q'].lt(0.05).sum())} of {heads} heads the effect is shown to differ from 0 (q < 0.05)."
         )
     if len(known) < heads:
         parts.append(f"Heads without a number: {heads - len(known)}.")

@@ -148,7 +148,8 @@ def build_pairs(reader: Reader, drafts: Sequence[Draft], *, task: str, source: s
         corruption: what the twin changes.
 
     Raises:
-        TaskError: if twins differ in length, a word is unknown to the tokenizer, or a prompt is too long for the model.
+        TaskError: if twins differ in length, an answer or foil is not a single token, a word is unknown to the
+            tokenizer, or a prompt is too long for the model.
     """
     clean, corrupted, ends, places = [], [], [], []
     for draft in drafts:
@@ -164,13 +165,25 @@ def build_pairs(reader: Reader, drafts: Sequence[Draft], *, task: str, source: s
     positions = {"end": torch.tensor(ends)}
     for name in drafts[0].places:
         positions[name] = torch.tensor([place[name] for place in places])
-    answers, _ = pad([[single_token(reader, word) or 0 for word in draft.answers] for draft in drafts], ABSENT)
-    foils, _ = pad([[single_token(reader, word) or 0 for word in draft.foils] for draft in drafts], ABSENT)
+    answers, _ = pad([_choices(reader, task, draft.answers) for draft in drafts], ABSENT)
+    foils, _ = pad([_choices(reader, task, draft.foils) for draft in drafts], ABSENT)
     return Pairs(
         task=task, tokens=tokens, mask=mask, corrupted=pad(corrupted, filler)[0], positions=positions,
         groups=torch.tensor([draft.group for draft in drafts]), texts=tuple(draft.clean for draft in drafts),
         answers=answers, foils=foils, source=source, corruption=corruption,
     )  # fmt: skip
+
+
+def _choices(reader: Reader, task: str, words: Sequence[str]) -> list[int]:
+    """Token ids of answers or foils."""
+    ids = [single_token(reader, word) for word in words]
+    if None in ids:
+        raise TaskError(
+            f"task {task!r} with the tokenizer of {reader.name!r}: {words[ids.index(None)]!r} is not a single token",
+            "answers and foils that are single tokens: the metric compares logits of one position",
+            "choose them with headscope.tasks.words.pool",
+        )
+    return [token for token in ids if token is not None]
 
 
 def _check(reader: Reader, task: str, draft: Draft, tokens: list[int], twin: list[int]) -> None:
