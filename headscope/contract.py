@@ -90,7 +90,7 @@ def table(values: Values, prompts: Prompts, method: Method, *, grid: Grid, seed:
 
     Returns:
         Columns `task, method, score, layer, head, value, low, high, n, groups, p, q, rank, rank_low, rank_high, share,
-        unit, reason`: mean over examples, 95 % interval, sign-flip p and Benjamini-Hochberg q over the heads of one
+        unit, signed, reason`: mean over examples, 95 % interval, sign-flip p and Benjamini-Hochberg q over the heads of one
         score. Cost: no forward passes.
 
     Example:
@@ -119,6 +119,7 @@ def table(values: Values, prompts: Prompts, method: Method, *, grid: Grid, seed:
             frame[["p", "q"]] = np.nan
         unit = score.unit or unit_of_task
         frame = frame.assign(task=prompts.task, method=method.name, score=score.name, unit=unit)
+        frame["signed"] = score.signed
         frame["reason"] = np.where(frame["value"].isna(), score.absent, "")
         frames.append(frame)
     return pd.concat(frames, ignore_index=True).loc[:, COLUMNS]
@@ -126,5 +127,5 @@ def table(values: Values, prompts: Prompts, method: Method, *, grid: Grid, seed:
 
 COLUMNS = [
     *("task", "method", "score", "layer", "head", "value", "low", "high", "n", "groups"),
-    *("p", "q", "rank", "rank_low", "rank_high", "share", "unit", "reason"),
+    *("p", "q", "rank", "rank_low", "rank_high", "share", "unit", "signed", "reason"),
 ]

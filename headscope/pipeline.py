@@ -61,7 +61,7 @@ class Plan:
 
     tasks: tuple[str, ...] = ()
     methods: tuple[str, ...] = ()
-    n: int = 64
+    n: int = 40
     seed: int = 0
     batch_size: int = 128
 
@@ -93,7 +93,7 @@ def analyze(  # noqa: PLR0913 - the one call that users write: each word is an o
     *,
     tasks: Sequence[str] = (),
     methods: Sequence[str] = (),
-    n: int = 64,
+    n: int = 40,
     seed: int = 0,
     batch_size: int = 128,
     device: str = "auto",

@@ -39,7 +39,7 @@ def one_score(task: str, method: str, score: str, grid: tuple[int, int], *, flag
     frame = frame.assign(low=value - half, high=value + half, n=64, groups=8)
     frame["p"] = np.where(np.abs(value) > 0.1, 0.001, 0.5)
     unit = "share of the clean - corrupted logit difference" if signed else UNITS.get(score, "share of attention")
-    frame = frame.assign(q=frame["p"] * 2, unit=unit, flagged=flagged, reason="")
+    frame = frame.assign(q=frame["p"] * 2, unit=unit, signed=signed, flagged=flagged, reason="")
     gap = (frame["layer"] == 1) & (frame["head"] == 1)
     frame.loc[gap, ["value", "low", "high", "p", "q"]] = np.nan
     frame.loc[gap, "reason"] = "no example has a <duplicate> token"

@@ -123,7 +123,7 @@ def analyze(  # noqa: PLR0913 - one parameter for each option of the command
     model: _Model = "mini",
     task: _Tasks = None,
     method: _Methods = None,
-    n: _Examples = 64,
+    n: _Examples = 40,
     seed: _Seed = 0,
     device: _Device = "auto",
     dtype: _Dtype = "float32",

@@ -61,11 +61,16 @@ def _capital(country: str, city: str, template: int) -> Node:
     return Node("live", "VERB", left=[people], right=[answer])
 
 
+OPENERS = (None, "yesterday", "today", "then", "later")
+"""What a habit text starts with; `once` would not do, since indirect-object texts start with it too."""
+
+
 def _habit(who: str, template: int) -> Node:
     """What someone or something does, said outright: `Yesterday the dog barked.`"""
     subject = Node(who, "PROPN", "nsubj") if who in lex.NAMES else noun(who, "nsubj")
-    root = past(lex.HABITS[who], query=True)
-    opener = (None, "yesterday", "today", "then", "later", "once")[template]
+    opener = OPENERS[template]
+    # Without an opener the text might as well go on to whom the person met.
+    root = past(lex.HABITS[who], query=opener is not None)
     root.left = [*([Node(opener, "ADV", "advmod")] if opener else []), subject]
     return root
 
@@ -79,6 +84,6 @@ def facts_world(rng: Random) -> Document:
             root.left.insert(0, Node(rng.choice(["today", "yes"]), "ADV", "advmod"))
             root.left.insert(1, comma())
     else:
-        kind, root = "habit", _habit(rng.choice(list(lex.HABITS)), rng.randrange(6))
+        kind, root = "habit", _habit(rng.choice(list(lex.HABITS)), rng.randrange(len(OPENERS)))
     root.right.append(stop())
     return write("facts_world", kind, [root])

@@ -63,11 +63,10 @@ def evaluate(model: Model, *, n: int = 300, seed: int = 1) -> Evaluation:
         )
     documents = {family: texts.held_out(family, "test", n, seed) for family in FAMILIES}
     accuracy = pd.concat([_family(model, family, drawn, ids) for family, drawn in documents.items()], ignore_index=True)
-    some = {family: drawn[: min(n, 200)] for family, drawn in documents.items()}
     return Evaluation(
         accuracy=gates.accuracy_gates(accuracy),
-        heads=gates.best_heads(heads.pattern_scores(model, some)),
-        relations=gates.best_relations(heads.relation_scores(model, some)),
+        heads=gates.best_heads(heads.pattern_scores(model, documents)),
+        relations=gates.best_relations(heads.relation_scores(model, documents)),
         n=n,
         seed=seed,
     )

@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedTokenizerFast
 
 from headscope.grammar import FAMILIES
-from headscope.mini import texts, tokenizer
+from headscope.mini import checkpoint, texts, tokenizer
 from headscope.mini.recipe import Recipe
 from headscope.mini.score import right, summary, training_reader
 from headscope.models.quiet import quiet
@@ -76,35 +76,6 @@ def _loss(model: GPTNeoXForCausalLM, batch: texts.Batch) -> Tensor:
     return (each * weights).sum() / weights.sum()
 
 
-def _save(folder: Path, model: GPTNeoXForCausalLM, optimiser: torch.optim.AdamW, state: dict[str, Any]) -> None:
-    """Write a checkpoint in one move, so that a stop while writing leaves the one before."""
-    from safetensors.torch import save_file
-
-    names = {id(p): n for n, p in model.named_parameters()}
-    arrays = {f"model.{name}": p.detach().clone() for name, p in model.named_parameters()}
-    for parameter, moments in optimiser.state.items():
-        for key, value in moments.items():
-            arrays[f"optimiser.{key}.{names[id(parameter)]}"] = value.detach().clone()
-    partial = folder / "checkpoint.partial"
-    save_file(arrays, partial, metadata={"state": json.dumps(state)})
-    partial.replace(folder / "checkpoint.safetensors")
-
-
-def _restore(folder: Path, model: GPTNeoXForCausalLM, optimiser: torch.optim.AdamW) -> dict[str, Any]:
-    from safetensors import safe_open
-
-    parameters = dict(model.named_parameters())
-    with safe_open(folder / "checkpoint.safetensors", "pt") as file:
-        for key in file.keys():  # noqa: SIM118 - a safetensors handle, not a dict
-            kind, _, rest = key.partition(".")
-            if kind == "model":
-                parameters[rest].data.copy_(file.get_tensor(key))
-            else:
-                moment, _, name = rest.partition(".")
-                optimiser.state[parameters[name]][moment] = file.get_tensor(key)
-        return json.loads(file.metadata()["state"])
-
-
 def _mixture(recipe: Recipe, learnt: dict[str, float]) -> dict[str, float]:
     """Base weights times what is left to learn on the dev split."""
     return {f: recipe.weights[f] * min(1.0, max(0.2, 1.1 - learnt.get(f, 0.0))) for f in FAMILIES}
@@ -122,6 +93,9 @@ def train(recipe: Recipe, folder: Path, *, device: str = "cpu", every: int = 200
 
     Returns:
         The folder of the finished model.
+
+    Raises:
+        UsageError: if the folder holds a training of another recipe.
     """
     folder.mkdir(parents=True, exist_ok=True)
     words = tokenizer.build()
@@ -129,9 +103,7 @@ def train(recipe: Recipe, folder: Path, *, device: str = "cpu", every: int = 200
     model = initial_model(recipe, len(ids))
     model.to(torch.device(device))  # pyright: ignore[reportArgumentType]
     optimiser = _optimiser(model, recipe)
-    state: dict[str, Any] = {"step": 0, "learnt": {}, "tokens": 0, "seconds": 0.0, "recipe": asdict(recipe)}
-    if (folder / "checkpoint.safetensors").exists():
-        state = _restore(folder, model, optimiser)
+    state = checkpoint.restore(folder, model, optimiser, recipe)
     dev = {family: texts.held_out(family, "dev", 60, recipe.seed) for family in FAMILIES}
     bar = tqdm(total=recipe.steps, initial=state["step"], disable=not progress, unit="step")
     began = time.monotonic() - state["seconds"]
@@ -150,15 +122,13 @@ def train(recipe: Recipe, folder: Path, *, device: str = "cpu", every: int = 200
         bar.update()
         if state["step"] % every == 0 or state["step"] == recipe.steps:
             state["seconds"] = time.monotonic() - began
-            _look(model, dev, ids, state, folder, loss.item())
-            _save(folder, model, optimiser, state)
+            _look(model, dev, ids, state, loss.item())
+            checkpoint.save(folder, model, optimiser, state)
     bar.close()
     return _release(model, words, recipe, folder / "model")
 
 
-def _look(
-    model: GPTNeoXForCausalLM, dev: dict, ids: dict[str, int], state: dict[str, Any], folder: Path, loss: float
-) -> None:
+def _look(model: GPTNeoXForCausalLM, dev: dict, ids: dict[str, int], state: dict[str, Any], loss: float) -> None:
     """Measure the dev split, remember it for the mixture and append it to the learning curve."""
     read = training_reader(model)
     scores = {family: summary(right(read, documents, ids)) for family, documents in dev.items()}
@@ -170,8 +140,7 @@ def _look(
         "loss": round(loss, 4),
     }
     line |= {family: [round(score.queries, 4), round(score.documents, 4)] for family, score in scores.items()}
-    with (folder / "curve.jsonl").open("a") as file:
-        file.write(json.dumps(line) + "\n")
+    state["curve"].append(line)
 
 
 def _release(model: GPTNeoXForCausalLM, words: PreTrainedTokenizerFast, recipe: Recipe, target: Path) -> Path:

@@ -114,12 +114,13 @@ def heatmap(
     Example:
         >>> scores = pd.DataFrame({"model": "m", "task": "ioi", "method": "ablation", "score": "zero", "layer": 0,
         ...     "head": [0, 1], "value": [0.5, np.nan], "low": 0.4, "high": 0.6, "n": 8, "groups": 4, "q": 0.01,
-        ...     "rank": 1, "rank_low": 1, "rank_high": 1, "unit": "logits", "flagged": False, "reason": "no data"})
+        ...     "rank": 1, "rank_low": 1, "rank_high": 1, "unit": "logits", "signed": True, "flagged": False,
+        ...     "reason": "no data"})
         >>> heatmap(scores, task="ioi", method="ablation", score="zero").data[0].zmin
         -0.5
     """
     frame = words.loose(select(scores, task=task, method=method, score=score, model=model))
-    signed = method != "attention"
+    signed = bool(frame["signed"].iloc[0])
     layers, heads = int(frame["layer"].max()) + 1, int(frame["head"].max()) + 1
     values = np.full((layers, heads), np.nan)
     said = np.full((layers, heads, 8), "", dtype=object)

@@ -35,7 +35,8 @@ def ranking(
     Example:
         >>> scores = pd.DataFrame({"model": "m", "task": "ioi", "method": "ablation", "score": "zero", "layer": 0,
         ...     "head": [0, 1], "value": [0.2, 0.5], "low": 0.1, "high": 0.6, "n": 8, "groups": 4, "q": 0.01,
-        ...     "rank": [2, 1], "rank_low": 1, "rank_high": 2, "unit": "logits", "flagged": False, "reason": ""})
+        ...     "rank": [2, 1], "rank_low": 1, "rank_high": 2, "unit": "logits", "signed": True, "flagged": False,
+        ...     "reason": ""})
         >>> ranking(scores, task="ioi", method="ablation", score="zero").layout.yaxis.ticktext
         ('L0H1 [1-2]', 'L0H0 [1-2]')
     """
@@ -43,7 +44,7 @@ def ranking(
         raise UsageError(f"k = {k}", "a whole number of at least 1", "ask for k=20 heads, say")
     frame = words.loose(select(scores, task=task, method=method, score=score))
     known = frame.dropna(subset="value").sort_values("rank", kind="stable")
-    shown, signed = known.head(k).reset_index(drop=True), method != "attention"
+    shown, signed = known.head(k).reset_index(drop=True), bool(frame["signed"].iloc[0])
     titles = title_of(frame)
     titles["title"] = f"{task}: the first {len(shown)} of {len(frame)} heads by {method}, {score.replace('_', ' ')}"
     titles["note"] += "; in brackets the 95% interval of the rank" + _missing(len(frame) - len(known))
