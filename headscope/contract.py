@@ -90,8 +90,8 @@ def table(values: Values, prompts: Prompts, method: Method, *, grid: Grid, seed:
 
     Returns:
         Columns `task, method, score, layer, head, value, low, high, n, groups, p, q, rank, rank_low, rank_high, share,
-        unit, signed, reason`: mean over examples, 95 % interval, sign-flip p and Benjamini-Hochberg q over the heads of one
-        score. Cost: no forward passes.
+        unit, signed, reason`: mean over examples, 95 % interval, sign-flip p and Benjamini-Hochberg q over the heads
+        of one score. Cost: no forward passes.
 
     Example:
         >>> import torch
