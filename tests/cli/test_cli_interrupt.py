@@ -28,9 +28,14 @@ def interrupted(folder: Path, mark: str, *words: str) -> Answer:
     leader, follower = pty.openpty()
     termios.tcsetwinsize(follower, (24, 100))  # in a terminal of no width no bar is drawn
     command = [sys.executable, "-m", "headscope", *words]
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=follower, text=True, cwd=folder, env=environment()
-    )
+    # A job that a script puts in the background ignores Ctrl-C, and so would all that it starts.
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=follower, text=True, cwd=folder, env=environment()
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
     os.close(follower)
     seen, pressed, limit = b"", False, time.monotonic() + PATIENCE
     try:
