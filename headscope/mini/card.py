@@ -56,12 +56,11 @@ def curve_picture(curve: pd.DataFrame) -> go.Figure:
     values = [[pair[1] for pair in curve[name]] for name in families]
     steps = [str(step) for step in curve["step"]]
     figure = go.Figure(go.Heatmap(z=values, x=steps, y=families, zmin=0, zmax=1, colorscale="Viridis"))
-    figure.update_xaxes(
-        title="training step", tickvals=list(range(len(steps))), ticktext=steps, tickangle=90, type="linear"
-    )
+    figure.update_xaxes(title="training step", tickvals=list(range(len(steps))), ticktext=steps, type="linear")
     figure.update_yaxes(tickvals=list(range(len(families))), ticktext=families, autorange="reversed", type="linear")
     figure.data[0].update(x=list(range(len(steps))), y=list(range(len(families))))
-    return figure.update_layout(title="mini: documents without a wrong word, dev split, 60 per family", height=430)
+    words = {"title": "mini: share of documents without a wrong word", "note": "dev split, 60 documents a family"}
+    return figure.update_layout(meta=words, height=470, margin={"t": 70})
 
 
 def _cost(curve: pd.DataFrame) -> dict[str, Any]:
