@@ -28,7 +28,7 @@ def train(
     device: Annotated[str, _option("--device", metavar="NAME", help="cpu or cuda.")] = "cpu",
     quiet: Annotated[bool, _option("--quiet", "-q", help="No progress bar.")] = False,
 ) -> None:
-    """Train the bundled model from scratch: about 45 minutes on one core.
+    """Train the bundled model from scratch: about half an hour on one core.
 
     Ctrl-C stops it, and the same command goes on from the last checkpoint.
     """
