@@ -15,17 +15,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from headscope.errors import HeadscopeError, ModelError, RunError, TaskError, UsageError
+    from headscope.few import race
     from headscope.grid import Grid
     from headscope.models import Edit, Model, load
     from headscope.pipeline import analyze
     from headscope.prompts import Pairs, Prompts
     from headscope.runs import Run, open_run
+    from headscope.tasks.own import pairs
 
 _HOMES = {
     "HeadscopeError": "errors", "ModelError": "errors", "RunError": "errors", "TaskError": "errors",
     "UsageError": "errors",
     "Grid": "grid", "Edit": "models", "Model": "models", "load": "models", "Pairs": "prompts", "Prompts": "prompts",
-    "Run": "runs", "open_run": "runs", "analyze": "pipeline",
+    "Run": "runs", "open_run": "runs", "analyze": "pipeline", "pairs": "tasks.own", "race": "few",
 }  # fmt: skip
 
 __all__ = [
@@ -43,6 +45,8 @@ __all__ = [
     "analyze",
     "load",
     "open_run",
+    "pairs",
+    "race",
 ]
 
 

@@ -40,7 +40,7 @@ class Method:
 
     Attributes:
         name: its name at the shell.
-        function: `(model, prompts, *, batch_size, progress[, seed]) -> {score: [example, layer, head]}`.
+        function: `(model, prompts, *, batch_size, progress[, memory][, seed]) -> {score: [example, layer, head]}`.
         needs: the kind of prompts it works on.
         scores: what it returns, in order.
         source: paper and equation.
@@ -104,7 +104,7 @@ def table(values: Values, prompts: Prompts, method: Method, *, grid: Grid, seed:
         >>> frame[["head", "value", "unit", "rank"]].to_numpy().tolist()
         [[0, 1.0, 'tokens', 2.0], [1, 3.0, 'tokens', 1.0]]
     """
-    unit_of_task = metrics.UNITS[prompts.metric] if isinstance(prompts, Pairs) else ""
+    unit_of_task = metrics.unit_of(prompts) if isinstance(prompts, Pairs) else ""
     frames = []
     layers, heads = np.array(list(grid)).T
     for score in method.scores:

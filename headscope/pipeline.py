@@ -1,11 +1,12 @@
 """analyze(): from a model's name to a run."""
 
 import difflib
+import inspect
 import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -13,14 +14,14 @@ import torch
 from scipy.stats import binomtest
 from torch import Tensor
 
-from headscope import provenance, statistics
+from headscope import metrics, provenance, statistics
 from headscope.attention import View
 from headscope.contract import COLUMNS, Method, Task, table
 from headscope.errors import HeadscopeError, TaskError, UsageError
-from headscope.methods import METHODS
-from headscope.methods.sweep import Setting, read
+from headscope.methods import DEFAULT, METHODS
+from headscope.methods.agreement import agreements
 from headscope.models import Model, load
-from headscope.prompts import Pairs
+from headscope.prompts import ABSENT, LOG_PROBABILITY, Pairs
 from headscope.report import leading
 from headscope.runs import Run
 from headscope.tasks import TASKS
@@ -31,7 +32,9 @@ ABSENT_TASK: dict[str, Any] = {
     **dict.fromkeys(("logit_difference_low", "logit_difference_high"), np.nan),
     **dict.fromkeys(("corrupted", "corrupted_low", "corrupted_high"), np.nan),
 }
-"""A row of a run's table of tasks before anything is known; `corrupted` is the logit difference after the twins."""
+"""A row of a run's table of tasks before anything is known; `corrupted` is the logit difference after the twins.
+
+`reason` says why a task is skipped or failed, and whatever else must be known to read its numbers."""
 
 SHOWN = 4
 """Heads of each task whose attention goes into the report."""
@@ -43,19 +46,20 @@ class Plan:
 
     Attributes:
         tasks: names of tasks; none means all that the model can express.
-        methods: names of methods; none means all.
+        methods: names of methods; none means those of `headscope.methods.DEFAULT`.
         n: examples per task.
         seed: of prompts, resamples and donors.
-        batch_size: rows per forward pass.
+        batch_size: examples that are held at once.
+        memory: bytes for intermediate results; None means half of what is free.
 
     Raises:
         UsageError: naming everything that is wrong at once.
 
     Example:
-        >>> Plan(tasks=("ioj",), n=0)
+        >>> Plan(tasks=("ioj",), n=0)  # doctest: +ELLIPSIS
         Traceback (most recent call last):
         headscope.errors.UsageError: unknown task 'ioj'; n 0
-          expected: tasks: induction, ioi, agreement; methods: patching, ablation, attention; whole numbers in range
+          expected: tasks: induction, ioi, agreement; methods: patching, ablation, ...; whole numbers in range
           to fix it: did you mean 'ioi'?; at least 2
     """
 
@@ -64,10 +68,12 @@ class Plan:
     n: int = 40
     seed: int = 0
     batch_size: int = 128
+    memory: int | None = None
 
     def __post_init__(self) -> None:
         problems = [*_unknown("task", self.tasks, TASKS), *_unknown("method", self.methods, METHODS)]
         numbers = {"n": (self.n, 2), "batch size": (self.batch_size, 1), "seed": (self.seed, 0)}
+        numbers |= {} if self.memory is None else {"memory": (self.memory, 1)}
         problems += [
             (f"{name} {value}", f"at least {least}") for name, (value, least) in numbers.items() if value < least
         ]
@@ -96,6 +102,7 @@ def analyze(  # noqa: PLR0913 - the one call that users write: each word is an o
     n: int = 40,
     seed: int = 0,
     batch_size: int = 128,
+    memory: int | None = None,
     device: str = "auto",
     dtype: str = "float32",
     offline: bool = False,
@@ -106,10 +113,11 @@ def analyze(  # noqa: PLR0913 - the one call that users write: each word is an o
     Args:
         model: whatever `headscope.load` takes, or a model that it returned.
         tasks: names (see `headscope list tasks`); by default all that the model can express.
-        methods: names (see `headscope list methods`); by default all.
+        methods: names (see `headscope list methods`); by default those of `headscope.methods.DEFAULT`.
         n: examples per task; intervals shrink with its square root.
         seed: of prompts, resamples and donors; the same seed gives the same run.
-        batch_size: rows per forward pass; changes speed and memory only.
+        batch_size: examples that are held at once; changes speed and memory only.
+        memory: bytes for intermediate results, by default half of what is free; changes speed and memory only.
         device: for loading, as in `headscope.load`.
         dtype: for loading, as in `headscope.load`.
         offline: for loading, as in `headscope.load`.
@@ -131,9 +139,18 @@ def analyze(  # noqa: PLR0913 - the one call that users write: each word is an o
         >>> sorted(run.top(2)["label"])
         ['L0H0', 'L1H1']
     """
-    plan = Plan(tasks=tuple(tasks), methods=tuple(methods), n=n, seed=seed, batch_size=batch_size)
+    plan = Plan(tasks=tuple(tasks), methods=tuple(methods), n=n, seed=seed, batch_size=batch_size, memory=memory)
     loaded = model if hasattr(model, "run_at") else load(model, device=device, dtype=dtype, offline=offline)
     return execute(loaded, plan, progress=progress)
+
+
+class Setting(NamedTuple):
+    """How methods run: the model, examples held at once, bytes for intermediate results, and progress bars or none."""
+
+    model: Model
+    batch_size: int
+    memory: int | None
+    progress: bool
 
 
 class Interrupted(HeadscopeError):
@@ -167,8 +184,8 @@ def execute(model: Model, plan: Plan, *, progress: bool = True, command: Sequenc
     began = time.monotonic()
     record = provenance.record(command=command, seed=plan.seed)
     pairs, rows = build_tasks(model, plan)
-    setting = Setting(model, plan.batch_size, progress)
-    cells = [(task, method) for task in pairs for method in dict.fromkeys(plan.methods or METHODS)]
+    setting = Setting(model, plan.batch_size, plan.memory, progress)
+    cells = [(task, method) for task in pairs for method in dict.fromkeys(plan.methods or DEFAULT)]
     frames: list[pd.DataFrame] = []
     examples: dict[str, Tensor] = {}
     views: tuple[View, ...] = ()
@@ -185,7 +202,7 @@ def execute(model: Model, plan: Plan, *, progress: bool = True, command: Sequenc
         stopped = True
     identity = {
         "model": model.identity, "plan": asdict(plan), "provenance": record, "complete": not stopped,
-        "wall_seconds": round(time.monotonic() - began, 3),
+        "wall_seconds": round(time.monotonic() - began, 3), "agreement": agreements(examples),
     }  # fmt: skip
     run = _assemble(model.name, identity, rows, frames, examples, views)
     if stopped:
@@ -224,36 +241,70 @@ def build_tasks(model: Model, plan: Plan) -> tuple[dict[str, Pairs], dict[str, d
 
 
 def ability(setting: Setting, pairs: Pairs, seed: int) -> dict[str, Any]:
-    """How well the model does a task: accuracy and metric with 95 % group-bootstrap intervals; 2 forwards an example.
+    """How well the model does a task: accuracy and metric with 95 % group-bootstrap intervals.
 
-    The task is failed when the interval of the two-choice accuracy reaches down to chance. Where all answers are right,
-    or all wrong, resamples show no spread: there the limits of the accuracy are Wilson's, with groups as trials.
+    Where every example has foils, the accuracy is that of two choices, answers or foils. Elsewhere the model chooses
+    among all its tokens: the likeliest must be an answer, and under `log_probability` every token of the answer must be
+    the likeliest given those before it; there is no logit difference then, and the reason tells the mean metric.
+
+    The task is failed when the interval of the accuracy reaches down to chance. Where all answers are right, or all
+    wrong, resamples show no spread: there the limits of the accuracy are Wilson's, with groups as trials.
 
     Args:
         setting: the model and how to run it.
         pairs: the examples.
         seed: of the resamples.
+
+    Returns:
+        A row of the run's table of tasks. Cost: 2 forwards for each example and position that the metric reads.
     """
-    judged = replace(pairs, metric="logit_difference")  # whatever the effects are measured in
-    value = read(setting, pairs.tokens, judged)
-    twin = read(setting, pairs.corrupted, judged)
-    columns = torch.stack([(value > 0).double(), value.double(), twin.double()], dim=1).numpy()
+    foiled = pairs.metric != LOG_PROBABILITY and bool((pairs.foils != ABSENT).any(1).all())
+    # Two choices are judged by their logits, whatever the effects are measured in.
+    judged = replace(pairs, metric="logit_difference") if foiled else pairs
+    value, right = _judge(setting, pairs.tokens, judged)
+    twin, _ = _judge(setting, pairs.corrupted, judged)
+    columns = torch.stack([(value > 0 if foiled else right).double(), value, twin], dim=1).numpy()
     summary = statistics.summarise(columns, pairs.groups.numpy(), seed=seed)
     row: dict[str, Any] = {
         "n": len(pairs),
         "groups": len(pairs.groups.unique()),
         "corruption": pairs.corruption,
-        "metric": pairs.metric,
+        "metric": metrics.name_of(pairs),
     }
-    for name, line in zip(("accuracy", "logit_difference", "corrupted"), summary.to_dict("records"), strict=True):
+    measured = summary.to_dict("records")
+    names = ("accuracy", "logit_difference", "corrupted") if foiled else ("accuracy",)
+    for name, line in zip(names, measured, strict=False):
         row |= {name: line["value"], f"{name}_low": line["low"], f"{name}_high": line["high"]}
     if row["groups"] >= 2 and row["accuracy"] in (0, 1):
         row["accuracy_low"], row["accuracy_high"] = _wilson(row["accuracy"], row["groups"])
-    if row["accuracy_low"] > 0.5:
-        return row | {"status": "ok", "reason": ""}
-    what = "has no interval (all examples are of one group)" if row["groups"] < 2 else "is not above chance (.50)"
-    reason = f"accuracy {row['accuracy']:.2f} {what}: its head effects explain no ability"
-    return row | {"status": "failed", "reason": reason}
+    told = list(pairs.notes)
+    if not foiled:
+        means = f"{measured[1]['value']:.3g} {metrics.unit_of(pairs)}, {measured[2]['value']:.3g} after the twins"
+        told.append(f"mean {metrics.name_of(pairs)} {means}")
+    verdict = _verdict(row, chance=0.5 if foiled else 1 / setting.model.vocabulary)
+    return row | {"status": "failed" if verdict else "ok", "reason": "; ".join([*verdict, *told])}
+
+
+def _judge(setting: Setting, tokens: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor]:
+    """The metric after these tokens, and whether the likeliest token at every read is an answer."""
+    values, right = [], []
+    for rows in torch.arange(len(pairs)).split(setting.batch_size):
+        part = pairs.select(rows)
+        own = tokens[rows, : part.tokens.shape[1]]
+        reads = [setting.model.run_at(own, part.mask, at.clamp(min=0)) for at in part.reads.T]
+        logits = torch.stack(reads, dim=1)
+        values.append(metrics.evaluate(logits, part).cpu())
+        right.append(metrics.correct(logits, part).cpu())
+    return torch.cat(values), torch.cat(right)
+
+
+def _verdict(row: dict[str, Any], *, chance: float) -> list[str]:
+    """Why the task counts as failed; empty where it does not."""
+    if row["accuracy_low"] > chance:
+        return []
+    above = ".50" if chance == 0.5 else f"1 in {1 / chance:.0f}"
+    what = "has no interval (all examples are of one group)" if row["groups"] < 2 else f"is not above chance ({above})"
+    return [f"accuracy {row['accuracy']:.2f} {what}: its head effects explain no ability"]
 
 
 def _wilson(share: float, trials: int) -> tuple[float, float]:
@@ -262,7 +313,7 @@ def _wilson(share: float, trials: int) -> tuple[float, float]:
 
 
 def score(setting: Setting, pairs: Pairs, method: Method, seed: int) -> tuple[pd.DataFrame, dict[str, Tensor]]:
-    """One cell: a method on a task, as tidy rows and per-example values.
+    """One cell: a method on a task, as tidy rows and per-example values; NaN with its reason where they do not fit.
 
     Args:
         setting: the model and how to run it.
@@ -270,9 +321,19 @@ def score(setting: Setting, pairs: Pairs, method: Method, seed: int) -> tuple[pd
         method: the method.
         seed: of the resamples, and of the method if it draws anything.
     """
-    options: dict[str, Any] = {"seed": seed} if method.seeded else {}
-    values = method.function(setting.model, pairs, batch_size=setting.batch_size, progress=setting.progress, **options)
-    frame = table(values, pairs, method, grid=setting.model.grid, seed=seed)
+    options: dict[str, Any] = {"batch_size": setting.batch_size, "progress": setting.progress}
+    options |= {"seed": seed} if method.seeded else {}
+    options |= {"memory": setting.memory} if "memory" in inspect.signature(method.function).parameters else {}
+    grid = setting.model.grid
+    try:
+        values = method.function(setting.model, pairs, **options)
+        refused = ""
+    except UsageError as refusal:  # one method that does not fit must not cost the others' work
+        values = {each.name: torch.full((len(pairs), grid.layers, grid.heads), torch.nan) for each in method.scores}
+        refused = f"{refusal.given}; expected: {refusal.expected}"
+    frame = table(values, pairs, method, grid=grid, seed=seed)
+    if refused:
+        frame["reason"] = refused
     return frame, {f"{pairs.task}.{method.name}.{name}": value for name, value in values.items()}
 
 

@@ -1,14 +1,19 @@
 """Shared fixtures: tiny models of every architecture, as plain Hugging Face models and as headscope sees them."""
 
+import os
 import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from architectures import ARCHITECTURES, tiny
 from huggingface_hub import constants
 
 from headscope.models import Model, load
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    torch.set_num_threads(1)  # one worker a core: threads of several would only wait for one another
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 

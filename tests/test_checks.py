@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from fixtures_tasks import random_pairs, reader
 
 from headscope.contract import Method, Score, Task, Values
+from headscope.errors import UsageError
 from headscope.methods import METHODS
 from headscope.models import Model
 from headscope.prompts import ABSENT, Pairs, Prompts
@@ -163,6 +165,30 @@ def test_an_option_that_says_it_is_for_speed_must_keep_the_values() -> None:
         check_method(method(function, seeded=False), fresh(), random_pairs())
 
 
+def test_memory_must_not_change_the_values() -> None:
+    def function(
+        model: Model, pairs: Prompts, *, memory: int | None = None, batch_size: int = 8, progress: bool = False
+    ) -> Values:
+        """For tests."""
+        return {"mean_z": (1 if memory is None else 1.01) * sound(model, pairs)["mean_z"]}
+
+    with pytest.raises(ContractError, match="whose values differ with little memory"):
+        check_method(method(function, seeded=False), fresh(), random_pairs())
+
+
+def test_effects_are_compared_on_the_scale_of_the_metric_that_they_are_differences_of() -> None:
+    calls = count()
+
+    def function(model: Model, pairs: Prompts, *, batch_size: int = 8, progress: bool = False) -> Values:
+        """For tests: values far below what rounding does to a metric."""
+        return {"mean_z": (1 + next(calls)) * 1e-8 * sound(model, pairs)["mean_z"]}
+
+    check_method(method(function, seeded=False), fresh(), random_pairs())
+    of_its_own = (Score(name="mean_z", meaning="writes much", unit="own"),)
+    with pytest.raises(ContractError, match="whose values differ at batch size 1"):
+        check_method(method(function, seeded=False, scores=of_its_own), fresh(), random_pairs())
+
+
 def test_an_option_of_unknown_values_needs_a_variant() -> None:
     def function(model: Model, pairs: Prompts, *, how: str = "one", batch_size: int = 8, progress: bool = False):
         """For tests."""
@@ -212,10 +238,6 @@ def with_seed(seed: int | None) -> Task:
     return replace(TASKS["ioi"], build=lambda model, n, rng: build(model, n=n, rng=np.random.default_rng(seed)))
 
 
-def left_padded(pairs: Pairs) -> dict[str, Any]:
-    return {"mask": put(pairs.mask, 1, 3, False)}
-
-
 ioi, agreement = partial(spoiled, "ioi"), partial(spoiled, "agreement")
 BROKEN_TASKS: dict[str, tuple[Callable[[], Task], str]] = {
     "name": (lambda: ioi(lambda p: {"task": "other"}), r"'ioi': Pairs named 'other'\n  expected: Pairs named 'ioi'"),
@@ -223,7 +245,6 @@ BROKEN_TASKS: dict[str, tuple[Callable[[], Task], str]] = {
     "texts": (lambda: ioi(lambda p: {"texts": p.texts[:3]}), "3 texts"),
     "source": (lambda: ioi(lambda p: {"source": ""}), "no source or no corruption"),
     "metric": (lambda: ioi(lambda p: {"metric": "los"}), r"metric 'los'\n  expected: one of: logit_difference, probab"),
-    "padding inside": (lambda: ioi(left_padded), r"not right-padded prompt \(example 1\)"),
     "groups": (lambda: ioi(lambda p: {"groups": torch.zeros_like(p.groups)}), r"1 group\n  expected: 2 or more"),
     "vocabulary": (lambda: ioi(lambda p: {"tokens": put(p.tokens, 3, 2, 10**6)}), r"the vocabulary \(example 3\)"),
     "shorter twin": (lambda: ioi(shorter_twin), r"of another length than its prompt \(example 2\)"),
@@ -252,8 +273,14 @@ def test_a_metric_without_a_number_is_rejected(monkeypatch: pytest.MonkeyPatch) 
     model = reader("words")
     nothing = torch.full((16, model.vocabulary), torch.nan)
     monkeypatch.setattr(type(model), "run_at", lambda *_: nothing)
-    with pytest.raises(ContractError, match=r"a metric that is not finite after the prompt \(example 0\)"):
+    with pytest.raises(ContractError, match="after the prompt, metric 'logit_difference' of task 'ioi', which is NaN"):
         check_task(TASKS["ioi"], model)
+
+
+def test_padding_inside_a_prompt_is_rejected_when_the_pairs_are_made() -> None:
+    broken = ioi(lambda pairs: {"mask": put(pairs.mask, 1, 3, False)})
+    with pytest.raises(UsageError, match=r"prompts of task 'ioi' that are not right-padded \(example 1\)"):
+        check_task(broken, reader("words"))
 
 
 def test_a_prompt_longer_than_the_context_is_rejected() -> None:

@@ -1,5 +1,6 @@
 """Patching and ablation equal plain Hugging Face loops and TransformerLens's own sweep, on every architecture."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -13,11 +14,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from headscope import replay
 from headscope.errors import UsageError
 from headscope.grid import Grid
 from headscope.methods import METHODS
-from headscope.methods.ablation import ablation, resample_donors
+from headscope.methods.ablation import ALL_KINDS, ablate_sets, ablation
 from headscope.methods.patching import patching
+from headscope.methods.replacements import Source, resample_donors
+from headscope.methods.twins import Limits
 from headscope.models import Edit, Model, load
 from headscope.prompts import ABSENT, Pairs
 from headscope.tasks import TASKS
@@ -46,14 +50,44 @@ def metric(logits: Tensor, pairs: Pairs, example: int) -> float:
 
 def swept(plain: Any, pairs: Pairs, rows: list[Tensor], donors: list[Tensor]) -> Tensor:
     """The metric on each row when one head's z comes from its `donors` [layer, position, head, d_head]."""
-    found = torch.zeros(len(rows), LAYERS, HEADS, dtype=torch.float64)
+    sets = [[(layer, head)] for layer in range(LAYERS) for head in range(HEADS)]
+    return together(plain, pairs, rows, donors, sets).unflatten(1, (LAYERS, HEADS))
+
+
+def together(
+    plain: Any, pairs: Pairs, rows: list[Tensor], donors: list[Tensor], sets: list[list[tuple[int, int]]]
+) -> Tensor:
+    """The metric on each row when all heads of a set have their z from the row's `donors`."""
+    found = torch.zeros(len(rows), len(sets), dtype=torch.float64)
     for example, row in enumerate(rows):
-        for layer in range(LAYERS):
-            for head in range(HEADS):
-                heads = torch.arange(HEADS)[None] == head
-                logits = oracles.run(plain, row, None, [(layer, heads, donors[example][layer][None])])
-                found[example, layer, head] = metric(logits, pairs, example)
+        for index, members in enumerate(sets):
+            edits = [(at, torch.arange(HEADS)[None] == head, donors[example][at][None]) for at, head in members]
+            found[example, index] = metric(oracles.run(plain, row, None, edits), pairs, example)
     return found
+
+
+def replacements(pairs: Pairs, z: list[Tensor], seed: int) -> dict[str, list[Tensor]]:
+    """What each kind of ablation puts in place of every example's z [layer, position, head, d_head]."""
+    count, lengths = len(z), [values.shape[1] for values in z]
+
+    def at(place: int, members: list[int]) -> Tensor:
+        there = [z[e][:, place] for e in members if lengths[e] > place]
+        return torch.stack(there).mean(0) if len(there) > 1 else torch.full_like(z[0][:, 0], torch.nan)
+
+    mean = torch.stack([z[e][:, p] for e in range(count) for p in range(lengths[e])]).mean(0)
+    groups = pairs.groups.tolist()
+    mates = [[other for other in range(count) if groups[other] == groups[e]] for e in range(count)]
+    donors = [z[donor] for donor in resample_donors(pairs, seed).tolist()]
+    return {
+        "zero": [torch.zeros_like(values) for values in z],
+        "mean": [mean[:, None].expand_as(values) for values in z],
+        "mean_position": [torch.stack([at(p, list(range(count))) for p in range(n)], 1) for n in lengths],
+        "mean_template": [torch.stack([at(p, mates[e]) for p in range(lengths[e])], 1) for e in range(count)],
+        "resample": [
+            torch.stack([donors[e][:, min(p, donors[e].shape[1] - 1)] for p in range(lengths[e])], 1)
+            for e in range(count)
+        ],
+    }
 
 
 def outputs(plain: Any, rows: list[Tensor]) -> list[Tensor]:
@@ -67,8 +101,9 @@ def metrics_of(plain: Any, pairs: Pairs, rows: list[Tensor]) -> Tensor:
 
 def expect_equal(ours: Tensor, theirs: Tensor, scale: Tensor) -> None:
     assert ours.shape == theirs.shape
-    assert (ours - theirs).abs().max() <= SAME * max(1.0, float(scale.abs().max()))
-    assert theirs.abs().max() > 1e-3, "effects of nothing cannot fail this test"
+    assert torch.equal(ours.isnan(), theirs.isnan())
+    assert (ours - theirs).nan_to_num().abs().max() <= SAME * max(1.0, float(scale.abs().max()))
+    assert theirs.nan_to_num().abs().max() > 1e-3, "effects of nothing cannot fail this test"
 
 
 # --- equality
@@ -86,22 +121,30 @@ def test_patching_equals_hugging_face(model: Model, plain: Any) -> None:
 
 
 def test_ablation_equals_hugging_face(model: Model, plain: Any) -> None:
+    pairs = random_pairs(n=5)  # lengths 9, 7, 5, 9, 7; the last is the only one of its group
+    rows = rows_of(pairs, pairs.tokens)
+    before, z = metrics_of(plain, pairs, rows), outputs(plain, rows)
+    found = ablation(model, pairs, kinds=ALL_KINDS, batch_size=2, seed=3)
+    for kind, donors in replacements(pairs, z, seed=3).items():
+        expect_equal(found[kind], before - swept(plain, pairs, rows, donors), before)
+    absent = {kind: value.isnan().flatten(1).all(1).tolist() for kind, value in found.items()}
+    assert absent.pop("mean_template") == [True, False, False, True, True]
+    assert not any(map(any, absent.values()))
+
+
+def test_ablation_of_sets_equals_hugging_face(model: Model, plain: Any) -> None:
     pairs = random_pairs(n=4)
     rows = rows_of(pairs, pairs.tokens)
     before, z = metrics_of(plain, pairs, rows), outputs(plain, rows)
-    found = ablation(model, pairs, batch_size=7, seed=3)
-    mean = torch.stack([z[e][:, p] for e in range(4) for p in range(z[e].shape[1])]).mean(0)
-    other = []
-    for example, donor in enumerate(resample_donors(pairs, 3).tolist()):
-        last = z[donor].shape[1] - 1
-        other.append(torch.stack([z[donor][:, min(p, last)] for p in range(z[example].shape[1])], dim=1))
-    expected = {
-        "zero": [torch.zeros_like(values) for values in z],
-        "mean": [mean[:, None].expand_as(values) for values in z],
-        "resample": other,
-    }
-    for kind, donors in expected.items():
-        expect_equal(found[kind], before - swept(plain, pairs, rows, donors), before)
+    everything = [(layer, head) for layer in range(LAYERS) for head in range(HEADS)]
+    sets = [[], [(0, 1), (2, 3)], [(1, 0), (1, 1), (1, 2), (1, 3)], [(2, 2)], everything]
+    for kind, donors in replacements(pairs, z, seed=1).items():
+        expected = before[:, 0] - together(plain, pairs, rows, donors, sets)
+        found = ablate_sets(model, pairs, sets, kind=kind, seed=1, limits=Limits(batch_size=3))
+        # An empty set replaces nothing, but an example without a mean has none either.
+        lonely = expected.isnan().any(1)
+        expected[lonely, 0] = torch.nan
+        expect_equal(found, expected, before)
 
 
 def test_patching_equals_transformer_lens(model: Model) -> None:
@@ -149,13 +192,50 @@ def test_swapping_answers_and_foils_turns_every_effect_round(gpt2_model: Model, 
         torch.testing.assert_close(turned[score], -value, rtol=0, atol=1e-12)
 
 
+BOTH: dict[str, Callable[..., dict[str, Tensor]]] = {
+    "patching": patching,
+    "ablation": lambda model, pairs, **options: ablation(model, pairs, kinds=ALL_KINDS, **options),
+}
+
+
 @CAREFUL
-@given(order=st.permutations(range(4)), size=st.integers(1, 60), name=st.sampled_from(["patching", "ablation"]))
+@given(order=st.permutations(range(7)), size=st.integers(1, 9), name=st.sampled_from(sorted(BOTH)))
 def test_order_and_batch_size_never_matter(gpt2_model: Model, order: list[int], size: int, name: str) -> None:
-    pairs, function = random_pairs(), METHODS[name].function
+    """Means and donors lie outside the portion at hand, wherever it ends."""
+    pairs, function = random_pairs(n=7), BOTH[name]
     moved = function(gpt2_model, pairs.select(torch.tensor(order)), batch_size=size)
     for score, value in function(gpt2_model, pairs).items():
-        assert (moved[score] - value[order]).abs().max() <= SAME
+        assert torch.equal(moved[score].isnan(), value[order].isnan())
+        assert (moved[score] - value[order]).nan_to_num().abs().max() <= SAME
+
+
+@pytest.mark.parametrize("name", sorted(BOTH))
+def test_batch_size_and_memory_never_matter(gpt2_model: Model, name: str) -> None:
+    pairs, function = random_pairs(n=7), BOTH[name]
+    settings = [{"batch_size": 1}, {"batch_size": 3}, {"batch_size": 50}, {"memory": 1}, {"memory": 2**19}]
+    plain = function(gpt2_model, pairs)
+    for options in settings:
+        for score, value in function(gpt2_model, pairs, **options).items():
+            assert torch.equal(value.isnan(), plain[score].isnan()), (score, options)
+            assert (value - plain[score]).nan_to_num().abs().max() <= SAME, (score, options)
+
+
+@CAREFUL
+@given(seed=st.integers(0, 99), kind=st.sampled_from(ALL_KINDS))
+def test_sets_of_one_head_are_single_heads(gpt2_model: Model, seed: int, kind: str) -> None:
+    pairs = random_pairs(seed=seed)
+    sets = [[(layer, head)] for layer, head in gpt2_model.grid]
+    together = ablate_sets(gpt2_model, pairs, sets, kind=kind, seed=seed)
+    single = ablation(gpt2_model, pairs, kinds=[kind], seed=seed)[kind].flatten(1)
+    assert torch.equal(together.isnan(), single.isnan())
+    assert (together - single).nan_to_num().abs().max() <= SAME
+
+
+def test_nothing_is_lost_where_every_prompt_is_the_same(gpt2_model: Model) -> None:
+    pairs = random_pairs(n=4, padded=False).select(torch.zeros(4, dtype=torch.long))
+    found = ablation(gpt2_model, pairs, kinds=("resample", "mean_position", "mean_template"))
+    assert all(value.abs().max() <= SAME for value in found.values())
+    assert ablation(gpt2_model, pairs, kinds=("mean",))["mean"].abs().max() > 1e-3, "positions still differ"
 
 
 def test_patching_every_head_of_every_layer_restores_all_that_attention_does(gpt2_model: Model) -> None:
@@ -191,12 +271,46 @@ def test_donors_with_a_single_group_are_other_examples() -> None:
     assert resample_donors(pairs.select(torch.tensor([0])), 0).tolist() == [0]
 
 
+def test_means_of_groups_cost_one_run_for_each_example_and_only_those_at_hand_are_held(
+    gpt2_model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs = replace(random_pairs(n=12, padded=False), groups=torch.tensor([0, 1, 2, 3] * 3))
+    runs: list[int] = []
+    held: list[int] = []
+    real_start, real_values = replay.start, Source.values
+
+    def start(model: Model, part: Pairs, tokens: Tensor) -> replay.Run:
+        runs.append(len(part))
+        return real_start(model, part, tokens)
+
+    def values(self: Source, *given: Any) -> Any:
+        found = real_values(self, *given)
+        held.append(len(self.held))
+        return found
+
+    monkeypatch.setattr(replay, "start", start)
+    monkeypatch.setattr(Source, "values", values)
+    ablation(gpt2_model, pairs, kinds=["mean_template"], batch_size=2)
+    assert (sum(runs), len(held), max(held)) == (24, 6, 2)
+
+
 def test_unknown_kinds_of_ablation_are_explained(gpt2_model: Model) -> None:
+    expected = (
+        "ablation kind 'zreo'\n"
+        "  expected: any of resample, mean, zero, mean_position, mean_template\n"
+        "  to fix it: did you mean 'zero'?"
+    )
     with pytest.raises(UsageError) as caught:
         ablation(gpt2_model, random_pairs(), kinds=("zero", "zreo"))
-    assert str(caught.value) == (
-        "ablation kinds ['zreo']\n  expected: any of resample, mean, zero\n  to fix it: correct the kinds"
-    )
+    assert str(caught.value) == expected
+    with pytest.raises(UsageError) as caught:
+        ablate_sets(gpt2_model, random_pairs(), [], kind="zreo")
+    assert str(caught.value) == expected
+
+
+def test_heads_that_the_model_lacks_are_explained(gpt2_model: Model) -> None:
+    with pytest.raises(UsageError, match="head L3H0\n  expected: 3 layers of 4 heads"):
+        ablate_sets(gpt2_model, random_pairs(), [[(0, 0)], [(1, 1), (3, 0)]])
 
 
 # --- known answers
@@ -210,7 +324,7 @@ def test_the_planted_induction_pair_is_found(pair: tuple[tuple[int, int], tuple[
     pairs = TASKS["induction"].build(model, n=6, rng=np.random.default_rng(0))
     values = patching(model, pairs) | ablation(model, pairs)
     for name, value in values.items():
-        mean = value.mean(0).flatten()
+        mean = value.nanmean(0).flatten()  # the longest prompt may be alone at its end
         best = {divmod(int(i), grid.heads) for i in mean.abs().topk(2).indices}
         assert best == set(pair), name
         others = [float(mean[layer * 3 + head].abs()) for layer, head in grid if (layer, head) not in pair]

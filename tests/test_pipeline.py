@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from architectures import tiny
+from closed import closed
 from fixtures_tasks import reader
 
 import headscope
@@ -15,10 +17,9 @@ from headscope import metrics
 from headscope.contract import COLUMNS
 from headscope.errors import TaskError, UsageError
 from headscope.grid import Grid
-from headscope.methods import METHODS
-from headscope.methods.sweep import Setting
+from headscope.methods import DEFAULT, METHODS
 from headscope.models import Model, load
-from headscope.pipeline import Interrupted, Plan, ability
+from headscope.pipeline import Interrupted, Plan, Setting, ability
 from headscope.runs import Run, open_run
 from headscope.tasks import TASKS
 from headscope.testing import Plant, planted_model
@@ -68,16 +69,17 @@ def test_the_table_is_tidy_and_complete(run: Run) -> None:
     assert set(run.scores.columns) == {*COLUMNS, "model", "flagged"}
     keys = ["task", "method", "score", "layer", "head"]
     assert not run.scores.duplicated(keys).any()
-    per_method = {name: len(method.scores) for name, method in METHODS.items()}
+    per_method = {name: len(METHODS[name].scores) for name in DEFAULT}
     assert len(run.scores) == 2 * sum(per_method.values()) * grid.size
     assert run.scores.groupby("method")["score"].nunique().to_dict() == per_method
     assert run.scores["task"].unique().tolist() == ["ioi", "induction"], "in the plan's order"
     assert (run.scores["model"] == reader("words").name).all()
-    assert run.scores["q"].isna().eq(run.scores["method"] == "attention").all()
+    unsigned = (run.scores["method"] == "attention") | (run.scores["score"] == "absolute")
+    assert run.scores["q"].isna().eq(unsigned | run.scores["value"].isna()).all()
 
 
 def test_every_value_is_the_mean_of_its_examples(run: Run) -> None:
-    assert len(run.examples) == 2 * sum(len(method.scores) for method in METHODS.values())
+    assert len(run.examples) == 2 * sum(len(METHODS[name].scores) for name in DEFAULT)
     indexed = run.scores.set_index(["task", "method", "score", "layer", "head"])["value"]
     for name, values in run.examples.items():
         assert values.shape == (6, 2, 4)
@@ -109,7 +111,7 @@ def test_the_same_seed_gives_the_same_run_and_another_does_not(run: Run) -> None
 
 def test_the_identity_says_how_to_repeat_the_run(run: Run) -> None:
     assert run.identity["plan"] == {
-        "tasks": ("ioi", "induction"), "methods": (), "n": 6, "seed": 0, "batch_size": 128,
+        "tasks": ("ioi", "induction"), "methods": (), "n": 6, "seed": 0, "batch_size": 128, "memory": None,
     }  # fmt: skip
     assert run.identity["complete"] is True
     assert run.identity["model"] == reader("words").identity
@@ -168,7 +170,7 @@ def test_a_failed_task_is_flagged_in_every_row(monkeypatch: pytest.MonkeyPatch, 
 
 def test_a_task_of_one_group_is_not_said_to_be_below_chance(planted: Model) -> None:
     pairs = TASKS["induction"].build(planted, n=6, rng=np.random.default_rng(0))
-    row = ability(Setting(planted, 8, False), replace(pairs, groups=torch.zeros(6, dtype=torch.long)), 0)
+    row = ability(Setting(planted, 8, None, False), replace(pairs, groups=torch.zeros(6, dtype=torch.long)), 0)
     assert np.isnan(row["accuracy_low"])
     said = "accuracy 1.00 has no interval (all examples are of one group): its head effects explain no ability"
     assert (row["status"], row["reason"]) == ("failed", said)
@@ -232,7 +234,7 @@ def test_ctrl_c_before_anything_is_finished_still_leaves_a_readable_run(
     monkeypatch: pytest.MonkeyPatch, planted: Model, tmp_path: Any
 ) -> None:
     monkeypatch.setattr("headscope.pipeline.ability", stopping)
-    with pytest.raises(Interrupted, match="interrupted after 0 of 3 cells") as caught:
+    with pytest.raises(Interrupted, match="interrupted after 0 of 5 cells") as caught:
         analyze(planted)
     kept = open_run(caught.value.run.save(tmp_path / "run"))
     assert len(kept.scores) == 0
@@ -243,3 +245,14 @@ def test_ctrl_c_before_anything_is_finished_still_leaves_a_readable_run(
     assert set(rows["status"]) == {"skipped"}
     with pytest.raises(UsageError, match="one of: none: no task could be measured"):
         kept.top()
+
+
+def test_a_method_that_does_not_fit_the_model_says_so_and_leaves_the_others_alone() -> None:
+    model = closed()
+    run = analyze(model, tasks=["induction"], methods=["patching", "attribution"], n=4)
+    absent = run.scores["method"] == "attribution"
+    assert run.scores.loc[absent, "value"].isna().all()
+    assert run.scores.loc[absent, "reason"].str.contains("architecture 'own' cannot be started in the middle").all()
+    known = analyze(load(tiny("gpt2"), device="cpu"), tasks=["induction"], methods=["patching"], n=4)
+    both = [frame.loc[frame["method"] == "patching", "value"].to_numpy() for frame in (run.scores, known.scores)]
+    np.testing.assert_allclose(*both, atol=1e-5)

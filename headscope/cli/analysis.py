@@ -61,7 +61,8 @@ _Methods = Annotated[
         "-m",
         panel=_WHAT,
         metavar="NAME",
-        help="How heads are scored (see headscope list methods); repeat, or separate by commas. Default: all.",
+        help="How heads are scored (see headscope list methods); repeat, or separate by commas. "
+        "Default: patching, ablation, attention, attribution, direct.",
     ),
 ]
 _Examples = Annotated[
@@ -94,7 +95,16 @@ _Dtype = Annotated[
 _BatchSize = Annotated[
     int,
     _option(
-        "--batch-size", panel=_HOW, metavar="N", help="Rows per forward pass: less memory if smaller, same results."
+        "--batch-size", panel=_HOW, metavar="N", help="Examples held at once: less memory if smaller, same results."
+    ),
+]
+_Memory = Annotated[
+    str | None,
+    _option(
+        "--memory",
+        panel=_HOW,
+        metavar="SIZE",
+        help="Memory for intermediate results beside the model, such as 512M or 4G. Default: half of what is free.",
     ),
 ]
 _Offline = Annotated[bool, _option("--offline", panel=_HOW, help="Never use the network.")]
@@ -128,6 +138,7 @@ def analyze(  # noqa: PLR0913 - one parameter for each option of the command
     device: _Device = "auto",
     dtype: _Dtype = "float32",
     batch_size: _BatchSize = 128,
+    memory: _Memory = None,
     offline: _Offline = False,
     out: _Out = None,
     quiet: _Quiet = False,
@@ -143,9 +154,17 @@ def analyze(  # noqa: PLR0913 - one parameter for each option of the command
         os.environ["HF_HUB_OFFLINE"] = "1"  # read when the Hub's client is imported
     from headscope.models import load
     from headscope.pipeline import Interrupted, Plan, command_line, execute
+    from headscope.replay.memory import parse
     from headscope.runs import check_writable
 
-    plan = Plan(tasks=_names(task), methods=_names(method), n=n, seed=seed, batch_size=batch_size)
+    plan = Plan(
+        tasks=_names(task),
+        methods=_names(method),
+        n=n,
+        seed=seed,
+        batch_size=batch_size,
+        memory=None if memory is None else parse(memory),
+    )
     folder = out or _free(_default_folder(model))
     show = not (quiet or as_json) and sys.stderr.isatty()
     with _no_litter(folder):
@@ -196,6 +215,7 @@ def _finish(run: Run, folder: Path, *, quiet: bool, as_json: bool) -> None:
         if not (quiet or as_json):
             tables.print_tasks(run)
             tables.print_top(run, TOP)
+            tables.print_absent(run)
     finally:  # and a closed or full output cannot lose the folder
         try:
             saved = run.save(folder)

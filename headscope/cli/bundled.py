@@ -23,7 +23,13 @@ def train(
     ],
     seed: Annotated[int, _option("--seed", metavar="N", least=0, help="Of the initial weights and of the texts.")] = 0,
     steps: Annotated[
-        int | None, _option("--steps", metavar="N", least=1, help="Optimiser steps; by default those of the recipe.")
+        int | None,
+        _option(
+            "--steps",
+            metavar="N",
+            least=1,
+            help="Optimiser steps, and no finish; by default the recipe's.",
+        ),
     ] = None,
     device: Annotated[str, _option("--device", metavar="NAME", help="cpu or cuda.")] = "cpu",
     quiet: Annotated[bool, _option("--quiet", "-q", help="No progress bar.")] = False,
@@ -37,7 +43,7 @@ def train(
     from headscope.runs import check_writable
 
     check_writable(out)
-    recipe = Recipe(seed=seed) if steps is None else Recipe(seed=seed, steps=steps)
+    recipe = Recipe(seed=seed) if steps is None else Recipe(seed=seed, steps=steps, finish=0)
     target = run(recipe, out, device=device, progress=not quiet and sys.stderr.isatty())
     sys.stdout.write(f"model: {target}\n")
 

@@ -109,6 +109,21 @@ def _task(row: dict[Any, Any], *, twin: bool) -> list[Text]:
     return words + [Text(cell) for cell in (*cells, f"{row['n']:.0f}", f"{row['groups']:.0f}")]
 
 
+def print_absent(run: Run) -> None:
+    """Methods that gave no number for a task, and why."""
+    from headscope.plots.words import loose
+
+    told: dict[str, str] = {}
+    for row in loose(run.scores.groupby(["task", "method"], sort=False).filter(_absent)).itertuples():
+        told[f"{row.task}, {row.method}"] = row.reason
+    for cell, reason in told.items():
+        console().print(plain(f"{cell}: no numbers, for {reason}"), style="yellow")
+
+
+def _absent(rows: pd.DataFrame) -> bool:
+    return bool(rows["value"].isna().all())
+
+
 def print_top(run: Run, k: int) -> None:
     """The top heads of each task, with effect, interval, rank interval and share of the total effect."""
     try:
@@ -123,6 +138,9 @@ def print_top(run: Run, k: int) -> None:
         if first["flagged"]:
             out.print(Text("The model fails this task.", style="yellow"))
         out.print(_ranking(rows))
+        for line in run.identity.get("agreement", []):
+            if line["task"] == task:
+                out.print(plain(f"attribution against {line['direction']}: {line['text']}"))
     out.print(Text(LEGEND, style="dim"))
 
 
@@ -165,6 +183,7 @@ def as_record(run: Run, k: int, folder: Path | None) -> dict[str, Any]:
         "folder": None if folder is None else str(folder),
         "report": None if folder is None else str(folder / "report.html"),
         "tasks": run.tasks.to_dict("records"),
+        "agreement": run.identity.get("agreement", []),
         "top": [{name: row[name] for name in ("label", *COLUMNS, "flagged")} for row in top],
     }
     return finite(record)

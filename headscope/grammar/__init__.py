@@ -17,7 +17,7 @@ from functools import cache
 from random import Random
 
 from headscope.grammar import lexicon as lex
-from headscope.grammar.agreement import agreement, clauses
+from headscope.grammar.agreement import agreement, clauses, repetition
 from headscope.grammar.exchange import ioi
 from headscope.grammar.facts import facts_context, facts_world
 from headscope.grammar.pronouns import gender, winograd
@@ -34,6 +34,7 @@ FAMILIES: dict[str, Callable[[Random], Document]] = {
     "induction": induction,
     "reversal": reversal,
     "duplicate": duplicate,
+    "repetition": repetition,
     "facts_context": facts_context,
     "facts_world": facts_world,
     "deduction": deduction,
@@ -89,10 +90,13 @@ def vocabulary() -> tuple[str, ...]:
         lex.WIDE,
         lex.LARGE,
         lex.SMALL,
+        lex.FIERCE,
+        lex.AFRAID,
+        lex.CHASED,
         lex.FUNCTION_WORDS,
     ):
         words |= set(pool)
-    words |= set(lex.NATURES.values()) | {
+    words |= {
         "plays",
         "eats",
         "drinks",

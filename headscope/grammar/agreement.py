@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from random import Random
 
 from headscope.grammar import lexicon as lex
-from headscope.grammar.phrases import article, comma, inflected, noun, some_noun, stop, verb
+from headscope.grammar.phrases import comma, noun, some_noun, stop, verb
 from headscope.grammar.tree import Document, Node, write
 
 _ATTRACTORS = ("no_attractor", "one_attractor", "two_attractors")
@@ -91,7 +92,7 @@ def adjective(rng: Random) -> Node:
     """Copular clauses: `the old dogs near the house are happy`."""
     plural = rng.random() < 0.5
     subject = some_noun(rng, "nsubj", plural=plural)
-    if rng.random() < 0.4:
+    if rng.random() < 0.6:
         subject.right.append(some_noun(rng, "nmod", prep=rng.choice(lex.NEAR)))
     right, wrong = ("are", "is") if plural else ("is", "are")
     copula = Node(right, "AUX", "cop", query=True, foil=wrong)
@@ -133,8 +134,8 @@ def embedded(rng: Random) -> Node:
 def coordinated(rng: Random) -> Node:
     """Two subjects joined by `and` take a plural verb; sometimes `will` and a base form instead."""
     first = some_noun(rng, "nsubj", pool=lex.PEOPLE)
-    second = noun(inflected(lex.PEOPLE, rng, plural=rng.random() < 0.5)[0], "conj", det=None)
-    second.left = [Node("and", "CCONJ", "cc"), article("the", second.form)]
+    second = some_noun(rng, "conj", pool=lex.PEOPLE)
+    second.left.insert(0, Node("and", "CCONJ", "cc"))
     first.right.append(second)
     if rng.random() < 0.3:
         base = rng.choice(list(lex.WITH_OBJECT.values()))
@@ -156,9 +157,30 @@ SHAPES = {
 }
 
 
+_JOINED = ("coordinated", "adjective")
+"""Drawn twice as often: the word that decides the verb's number stands at many distances."""
+
+
 def clauses(rng: Random) -> Document:
     """One sentence of a random shape (see `SHAPES`) whose present-tense verbs agree."""
-    kind = rng.choice(list(SHAPES))
+    kind = rng.choices(list(SHAPES), [2 if shape in _JOINED else 1 for shape in SHAPES])[0]
     root = SHAPES[kind](rng)
     root.right.append(stop())
     return write("clauses", kind, [root])
+
+
+def repetition(rng: Random) -> Document:
+    """One or two sentences of different shapes, `again:`, and the same sentences word for word.
+
+    Common words come several times, so only what stood before them tells what comes next.
+    """
+    chosen = rng.sample(list(SHAPES), rng.choice((1, 2)))
+    roots = [SHAPES[kind](rng) for kind in chosen]
+    for root in roots:
+        root.right.append(stop())
+    copies = deepcopy(roots)
+    for copy in copies:
+        for node in copy.reading():
+            node.query, node.foil = True, None
+    copies[0].left = [Node("again", "ADV", "advmod"), stop(":"), *copies[0].left]
+    return write("repetition", "one_sentence" if len(roots) == 1 else "two_sentences", [*roots, *copies])

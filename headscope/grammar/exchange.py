@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 
 from headscope.grammar import lexicon as lex
-from headscope.grammar.phrases import comma, name, noun, past, stop
+from headscope.grammar.phrases import comma, looks, name, noun, past, stop
 from headscope.grammar.tree import Document, Node, write
 
 OPENERS = ("when", "after", "while")
@@ -17,7 +17,7 @@ def _opening(first: Node, second: Node, rng: Random) -> Node:
     second.rel, second.left = "conj", [Node("and", "CCONJ", "cc")]
     first.right.append(second)
     word, prep = rng.choice(ARRIVALS).split()
-    place = noun(rng.choice(list(lex.BUILDINGS)), "root" if word == "were" else "obl", prep=prep)
+    place = noun(rng.choice(list(lex.BUILDINGS)), "root" if word == "were" else "obl", adjectives=looks(rng), prep=prep)
     mark = Node(rng.choice(OPENERS), "SCONJ", "mark")
     if word == "were":
         place.left = [mark, first, Node("were", "AUX", "cop"), *place.left]
@@ -39,7 +39,10 @@ def ioi(rng: Random) -> Document:
     root = past(rng.choice(lex.GAVE))
     receiver = name(indirect, "obl", prep="to", entity=indirect)
     receiver.query, receiver.left[0].name = True, "end"
-    root.left, root.right = [giver], [noun(gift, "obj", det=rng.choice(["the", "a"])), receiver, stop()]
+    root.left, root.right = (
+        [giver],
+        [noun(gift, "obj", det=rng.choice(["the", "a"]), adjectives=looks(rng)), receiver, stop()],
+    )
     kind = "ABBA" if abba else "BABA"
     if rng.random() < 0.3:
         clause.left.pop(0)

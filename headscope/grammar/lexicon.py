@@ -92,13 +92,12 @@ HABITS |= {
 FAVOURITES = dict(zip(PEOPLE, [*SPORTS, *FOODS], strict=True))
 """What each kind of person loves: the subject decides the object."""
 
-_BY_NATURE = {"fast": "horse rabbit bird", "heavy": "cow bear pig", "small": "frog duck cat", "brave": "lion dog goat"}
-NATURES = {animal: nature for nature, animals in _BY_NATURE.items() for animal in animals.split()}
-"""What each kind of animal is by nature; three kinds share each, so that the attribute alone does not tell which."""
-
 TIRED = "tired hungry sleepy scared lazy weak sick thirsty".split()
 WIDE = "wide long icy steep narrow muddy deep busy".split()
 LARGE = "large huge wide thick giant broad".split()
+FIERCE = "angry fierce wild jealous mad rough".split()
+AFRAID = "afraid nervous harmless timid slow helpless".split()
+CHASED = "chased attacked caught hunted".split()
 SMALL = "small tiny narrow thin short tight".split()
 
 CAPITALS = {

@@ -57,13 +57,18 @@ def verb(forms: dict[str, str], rng: Random, *, plural: bool, rel: str = "root",
     return Node(right, "VERB", rel, query=True, foil=wrong, name=mark)
 
 
+def looks(rng: Random) -> tuple[str, ...]:
+    """No adjective, one or two."""
+    return tuple(rng.sample(lex.LOOKS, rng.choices((0, 1, 2), (5, 4, 1))[0]))
+
+
 def some_noun(
     rng: Random, rel: str, *, plural: bool | None = None, pool: dict[str, str] | None = None, prep: str | None = None
 ) -> Node:
-    """A random noun phrase with `the`, sometimes an adjective, sometimes a number when plural."""
+    """A random noun phrase with `the`, sometimes with one or two adjectives, sometimes a number when plural."""
     many = rng.random() < 0.5 if plural is None else plural
     form, _ = inflected(pool or lex.NOUNS, rng, plural=many)
-    adjectives = (rng.choice(lex.LOOKS),) if rng.random() < 0.25 else ()
+    adjectives = looks(rng)
     phrase = noun(form, rel, adjectives=adjectives, prep=prep)
     if many and rng.random() < 0.15:
         phrase.left.insert(len(phrase.left) - len(adjectives), Node(rng.choice(lex.NUMBERS), "NUM", "nummod"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from random import Random
 
 from headscope.grammar import lexicon as lex
-from headscope.grammar.phrases import comma, name, noun, past, stop
+from headscope.grammar.phrases import comma, looks, name, noun, past, stop
 from headscope.grammar.tree import Document, Node, write
 
 
@@ -58,19 +58,32 @@ def _because(subject: Node, trait: str, *, first: bool) -> Node:
     )
 
 
+def _described(form: str, rel: str, rng: Random, *, prep: str | None = None) -> Node:
+    return noun(form, rel, adjectives=looks(rng), prep=prep)
+
+
 def _scene(kind: str, rng: Random) -> tuple[str, str, Node, bool, str]:
-    """The two nouns, the negated clause about them, whether the first one is meant, and the telling trait."""
+    """The two nouns, the clause about them, whether the first one is meant, and the telling trait."""
     meant_first = rng.random() < 0.5
     if kind == "cross":
         one, other = rng.choice(list(lex.ANIMALS)), rng.choice(list(lex.PLACES))
         verb, prep, rel = rng.choice(["cross", "enter"]), None, "obj"
         trait = rng.choice(lex.TIRED if meant_first else lex.WIDE)
-    else:
-        one, other = rng.choice(list(lex.THINGS)), rng.choice(list(lex.CONTAINERS))
+    elif kind == "fit":
+        one, other = rng.sample([*lex.THINGS, *lex.CONTAINERS], 2)
         verb, prep, rel = "fit", rng.choice(["in", "into", "inside"]), "obl"
         trait = rng.choice(_LARGE if meant_first else _SMALL)
-    root = Node(verb, "VERB", left=[noun(one, "nsubj"), Node("did", "AUX", "aux"), Node("not", "PART", "advmod")])
-    root.right = [noun(other, rel, prep=prep)]
+    else:
+        one, other = rng.sample(list(lex.ANIMALS), 2)
+        trait = rng.choice(lex.FIERCE if meant_first else lex.AFRAID)
+        root = Node(
+            rng.choice(lex.CHASED), "VERB", left=[_described(one, "nsubj", rng)], right=[_described(other, "obj", rng)]
+        )
+        return one, other, root, meant_first, trait
+    root = Node(
+        verb, "VERB", left=[_described(one, "nsubj", rng), Node("did", "AUX", "aux"), Node("not", "PART", "advmod")]
+    )
+    root.right = [_described(other, rel, rng, prep=prep)]
     return one, other, root, meant_first, trait
 
 
@@ -82,12 +95,12 @@ def winograd(rng: Random) -> Document:
     """`The dog did not cross the road because it was tired. It barked.`: an attribute tells which noun is meant.
 
     The attribute comes after the nouns (`cue_last`) or before them (`cue_first`). It fits one kind of noun
-    (`cross`), one role (`fit`), or one of several animals by its nature (`nature`). Construction after Levesque et
-    al., "The Winograd Schema Challenge" (2012), with words of our own.
+    (`cross`), or one of two roles: what does not fit is large and what it does not fit into is small (`fit`), who
+    chases is angry and who is chased is afraid (`chase`). In the last two either noun could stand in either place, so
+    that the words without their order do not tell. Construction after Levesque et al., "The Winograd Schema
+    Challenge" (2012), with words of our own.
     """
-    if rng.random() < 0.65:
-        return _nature(rng)
-    kind = rng.choice(["cross", "fit"])
+    kind = rng.choices(("cross", "fit", "chase"), (2, 3, 5))[0]
     cue_first = rng.random() < 0.5
     one, other, root, meant_first, trait = _scene(kind, rng)
     referent = one if meant_first else other
@@ -101,28 +114,4 @@ def winograd(rng: Random) -> Document:
     root.right.append(stop())
     return write(
         "winograd", f"{kind}_cue_{'first' if cue_first else 'last'}", [root, _sequel("it", referent, referent, rng)]
-    )
-
-
-def _nature(rng: Random) -> Document:
-    """`Something was timid. The lion, the rabbit and the bear waited. It hid.`, or with the cue after the animals."""
-    natures = rng.sample(sorted(set(lex.NATURES.values())), rng.randint(3, 4))
-    animals = [rng.choice([animal for animal, nature in lex.NATURES.items() if nature == each]) for each in natures]
-    meant = rng.choice(animals)
-    first, *others = [noun(animal, "conj") for animal in animals]
-    for node in (first, *others):
-        node.entity = node.form
-        node.name = "antecedent" if node.form == meant else None
-    for node in others[:-1]:
-        node.left.insert(0, comma())
-    others[-1].left.insert(0, Node("and", "CCONJ", "cc"))
-    first.rel, first.right = "nsubj", others
-    scene = past(rng.choice(["waited", "met", "rested"]))
-    scene.left, scene.right = [first], [stop()]
-    cue_first = rng.random() < 0.7
-    who = Node("something" if cue_first else "one", "PRON", "nsubj")
-    cue = Node(lex.NATURES[meant], "ADJ", left=[who, Node("was", "AUX", "cop")], right=[stop()])
-    told = [cue, scene] if cue_first else [scene, cue]
-    return write(
-        "winograd", f"nature_cue_{'first' if cue_first else 'last'}", [*told, _sequel("it", meant, meant, rng)]
     )

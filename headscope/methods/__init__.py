@@ -3,8 +3,35 @@
 from headscope.contract import Method
 from headscope.methods.ablation import ABLATION
 from headscope.methods.attention import ATTENTION
-from headscope.methods.patching import PATCHING
+from headscope.methods.attribution import ATTRIBUTION
+from headscope.methods.attribution_parts import ATTRIBUTION_PARTS
+from headscope.methods.direct import DIRECT
+from headscope.methods.importance import IMPORTANCE
+from headscope.methods.integrated import INTEGRATED
+from headscope.methods.mediation import MEDIATION
+from headscope.methods.patching import PARTS, PATCHING, POSITIONS
+from headscope.methods.paths import PATHS
+from headscope.methods.repair import REPAIR
 
-METHODS: dict[str, Method] = {method.name: method for method in (PATCHING, ABLATION, ATTENTION)}
+METHODS: dict[str, Method] = {
+    method.name: method
+    for method in (
+        PATCHING,
+        ABLATION,
+        ATTENTION,
+        ATTRIBUTION,
+        DIRECT,
+        PARTS,
+        POSITIONS,
+        MEDIATION,
+        PATHS,
+        REPAIR,
+        ATTRIBUTION_PARTS,
+        INTEGRATED,
+        IMPORTANCE,
+    )
+}
+DEFAULT = ("patching", "ablation", "attention", "attribution", "direct")
+"""What an analysis runs where no methods are named."""
 
-__all__ = ["METHODS"]
+__all__ = ["DEFAULT", "METHODS"]

@@ -1,50 +1,65 @@
 """Ablation: what is lost when a head's output is replaced by zero, its mean, or its output on another prompt?"""
 
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
+from headscope import replay
 from headscope.contract import Method, Score
 from headscope.errors import UsageError
-from headscope.methods.sweep import Outputs, Setting, outputs, read, sweep
+from headscope.methods.replacements import Source
+from headscope.methods.twins import DEFAULTS, Limits, advice
 from headscope.models import Model
 from headscope.prompts import Pairs
+from headscope.replay.edits import HeadSet
 
-KINDS = ("resample", "mean", "zero")
+KINDS = ("resample", "mean", "zero", "mean_position")
+ALL_KINDS = (*KINDS, "mean_template")
+Lost = dict[str, Float[Tensor, "example edit"]]
 
 
-def ablation(
+def ablation(  # noqa: PLR0913 - the contract's five options and which kinds
     model: Model,
     pairs: Pairs,
     *,
     kinds: Sequence[str] = KINDS,
     seed: int = 0,
-    batch_size: int = 128,
+    batch_size: int | None = None,
+    memory: int | None = None,
     progress: bool = False,
 ) -> dict[str, Float[Tensor, "example layer head"]]:
     """The metric lost when each head's z is replaced, at all positions of the clean run.
 
-        zero      z_h := 0
-        mean      z_h := mean of z_h over all positions of all examples
-        resample  z_h := z_h on a random prompt of another group (same length where there is one)
+        zero           z_h := 0
+        mean           z_h := mean of z_h over all positions of all examples
+        mean_position  z_h := mean of z_h over the examples, at the same position counted from the first token
+        mean_template  z_h := the same over the examples of the same group (on request)
+        resample       z_h := z_h on a random prompt of another group (same length where there is one)
 
-    value = m(clean) - m(ablated): positive values mean that the head helps. The three can disagree in sign and size;
+    value = m(clean) - m(ablated): positive values mean that the head helps. The kinds can disagree in sign and size;
     zero takes the model furthest from anything it has seen, resample least (papers reviewed by Li & Janson 2024).
+
+    Means are over all examples, the ablated one included. `mean_position` is that of most circuit work, and keeps what
+    a head says of the position; where prompts are of different templates, it mixes words of different kinds.
+    `mean_template` is that of Wang et al. 2022 (section 2.2), where groups are templates, so that words of one kind
+    stand at one position: it keeps what the template alone says. It takes away less the smaller the group, for each
+    example is part of its mean: in a group of two, half of the difference between them.
 
     Args:
         model: the model.
         pairs: prompts; the corrupted ones are not used.
         kinds: which replacements.
         seed: draws the other prompts of `resample`; the draw depends on the prompts, not on their order.
-        batch_size: rows per forward pass; changes speed and memory only.
+        batch_size: examples that are held at once; changes speed and memory only.
+        memory: bytes for intermediate results, by default half of what is free; changes speed and memory only.
         progress: draw a progress bar.
 
     Returns:
-        One array for each kind, in units of the pairs' metric.
-        Cost: heads forwards for each kind and example, and 2 more; every one through the whole model.
+        One array for each kind, in units of the pairs' metric. NaN for examples that reach a position which no other
+        example (of the group) reaches, under `mean_position` (`mean_template`).
+        Cost: heads counterfactual runs for each kind and example, and up to four more.
 
     Raises:
         UsageError: if a kind is unknown.
@@ -58,68 +73,85 @@ def ablation(
         >>> plant = Plant(induction=((0, 0), (1, 1)))
         >>> model = load(planted_model(plant, grid=Grid(2, 2), vocabulary=32, positions=32), device="cpu")
         >>> pairs = TASKS["induction"].build(model, n=2, rng=np.random.default_rng(0))
-        >>> ablation(model, pairs, kinds=["zero"])["zero"].mean(0).round(decimals=2).tolist()
-        [[7.47, -0.0], [-0.0, 7.47]]
+        >>> ablation(model, pairs, kinds=["zero"])["zero"].mean(0).abs().round(decimals=2).tolist()
+        [[7.47, 0.0], [0.0, 7.47]]
     """
-    if unknown := [kind for kind in kinds if kind not in KINDS]:
-        raise UsageError(f"ablation kinds {unknown}", f"any of {', '.join(KINDS)}", "correct the kinds")
-    setting = Setting(model, batch_size, progress)
-    clean = read(setting, pairs.tokens, pairs)
-    z = outputs(setting, pairs.tokens, pairs)
-    results = {}
-    for kind in kinds:
-        values = _replacement(kind, z, pairs, seed)
-        ablated = sweep(setting, pairs.tokens, pairs, values, f"{pairs.task}: {kind} ablation")
-        results[kind] = clean[:, None, None] - ablated
-    return results
+    limits = Limits(batch_size=batch_size, memory=memory, progress=progress)
+    lost = _lost(model, pairs, replay.single_heads(model.grid), tuple(kinds), seed, limits)
+    return {kind: value.unflatten(1, (model.grid.layers, model.grid.heads)) for kind, value in lost.items()}
 
 
-def _replacement(kind: str, z: Outputs, pairs: Pairs, seed: int) -> Outputs:
-    if kind == "zero":
-        return torch.zeros_like(z)
-    if kind == "mean":
-        weights = pairs.mask.double()[None, :, :, None, None]
-        # Double precision, so that the order of the examples does not show in the last digits; on the CPU, since
-        # Apple's GPUs have none.
-        mean = (z.cpu().double() * weights).sum((1, 2), keepdim=True) / weights.sum()
-        return mean.to(z).expand_as(z)
-    donors = resample_donors(pairs, seed)
-    lengths = pairs.mask.sum(1)
-    places = torch.arange(z.shape[2])[None, :].minimum(lengths[donors][:, None] - 1)
-    return z[:, donors[:, None].to(z.device), places.to(z.device)]
-
-
-def resample_donors(pairs: Pairs, seed: int) -> Int[Tensor, " example"]:
-    """For each example a random one of another group, of equal length where there is one.
-
-    The choice is by hashes of the prompts, so it does not depend on their order. A shorter donor's last position stands
-    in for the positions that it lacks. With a single group the donor is any other example.
+def ablate_sets(
+    model: Model,
+    pairs: Pairs,
+    sets: Iterable[HeadSet],
+    *,
+    kind: str = "resample",
+    seed: int = 0,
+    limits: Limits = DEFAULTS,
+) -> Float[Tensor, "example set"]:
+    """The metric lost when all heads of a set are replaced together: m(clean) - m(ablated).
 
     Args:
-        pairs: the prompts.
-        seed: another seed, other donors.
+        model: the model.
+        pairs: prompts; the corrupted ones are not used.
+        sets: sets of (layer, head). Nothing is lost with an empty one.
+        kind: `resample`, `mean`, `zero`, `mean_position` or `mean_template`; as for `ablation`. All heads of a set take
+            their output from the same other prompt.
+        seed: draws the other prompts of `resample`.
+        limits: how much at once.
+
+    Returns:
+        What is lost, in units of the pairs' metric; NaN as for `ablation`.
+        Cost: a counterfactual run for each set and example, from the set's first layer on, and up to four more.
+
+    Raises:
+        UsageError: if the kind is unknown, or the model has no such head.
 
     Example:
-        >>> tokens = torch.tensor([[3, 4], [5, 6], [7, 8]])
-        >>> pairs = Pairs(task="own", tokens=tokens, corrupted=tokens, mask=tokens > 0, groups=torch.tensor([0, 0, 1]),
-        ...               answers=tokens[:, :1], foils=tokens[:, 1:])
-        >>> resample_donors(pairs, seed=0)[:2].tolist()
-        [2, 2]
+        >>> import numpy as np
+        >>> from headscope.grid import Grid
+        >>> from headscope.models import load
+        >>> from headscope.tasks import TASKS
+        >>> from headscope.testing import Plant, planted_model
+        >>> plant = Plant(induction=((0, 0), (1, 1)))
+        >>> model = load(planted_model(plant, grid=Grid(2, 2), vocabulary=32, positions=32), device="cpu")
+        >>> pairs = TASKS["induction"].build(model, n=2, rng=np.random.default_rng(0))
+        >>> sets = [[], [(0, 1), (1, 0)], [(0, 0), (1, 1)]]
+        >>> ablate_sets(model, pairs, sets, kind="zero").mean(0).abs().round(decimals=2).tolist()
+        [0.0, 0.0, 7.47]
     """
-    rows = [row[keep].tolist() for row, keep in zip(pairs.tokens, pairs.mask, strict=True)]
-    names = [hashlib.sha256(repr(row).encode()).hexdigest() for row in rows]
-    lengths, groups = pairs.mask.sum(1).tolist(), pairs.groups.tolist()
-    donors = []
-    for here in range(len(rows)):
-        others = (
-            [i for i in range(len(rows)) if groups[i] != groups[here]]
-            or [i for i in range(len(rows)) if i != here]
-            or [here]
-        )
-        same = [i for i in others if lengths[i] == lengths[here]] or others
-        keys = {i: hashlib.sha256(f"{seed}{names[here]}{names[i]}".encode()).digest() for i in same}
-        donors.append(min(same, key=keys.__getitem__))
-    return torch.tensor(donors)
+    return _lost(model, pairs, replay.head_sets(model.grid, sets), (kind,), seed, limits)[kind]
+
+
+def _lost(
+    model: Model,
+    pairs: Pairs,
+    heads: Bool[Tensor, "edit layer head"],
+    kinds: tuple[str, ...],
+    seed: int,
+    limits: Limits,
+) -> Lost:
+    for kind in kinds:
+        if kind not in ALL_KINDS:
+            fix = advice(kind, ALL_KINDS, "correct the kind")
+            raise UsageError(f"ablation kind {kind!r}", f"any of {', '.join(ALL_KINDS)}", fix)
+    order = pairs.groups.argsort(stable=True)  # so that the mean of a group is computed once
+    pairs, memory = pairs.select(order), replay.budget(model, limits.memory)
+    portions = list(replay.portions(model, pairs, batch_size=limits.batch_size, memory=memory))
+    source = Source(model=model, pairs=pairs, seed=seed, size=len(portions[0]))
+    found: dict[str, list[Tensor]] = {kind: [] for kind in kinds}
+    for rows in portions:
+        part = pairs.select(rows)
+        base = replay.start(model, part, part.tokens)
+        for kind in kinds:
+            label = f"{pairs.task}: {kind} ablation" if limits.progress else ""
+            values, lonely = source.values(kind, rows, base.z)
+            edits = replay.edits_of(heads, values, part.mask)
+            ablated = replay.replay(base, edits, memory=memory // 2, progress=label)
+            found[kind].append((base.metric[:, None] - ablated).masked_fill(lonely[:, None], torch.nan))
+    back = order.argsort()
+    return {kind: torch.cat(values)[back] for kind, values in found.items()}
 
 
 ABLATION = Method(
@@ -130,6 +162,11 @@ ABLATION = Method(
         Score(name="resample", meaning="the answer is lost when its output comes from another prompt"),
         Score(name="mean", meaning="the answer is lost when its output is its mean over all prompts"),
         Score(name="zero", meaning="the answer is lost when its output is zero"),
+        Score(
+            name="mean_position",
+            meaning="the answer is lost when its output is its mean over all prompts at the same position",
+            absent="no other prompt is as long, so that there is no mean at its last positions",
+        ),
     ),
     source="Michel et al. 2019; Wang et al. 2022, section 2.2; Chan et al. 2022 (causal scrubbing) for resampling",
     about="replace a head's output by zero, its mean, or its output on another prompt",

@@ -50,7 +50,18 @@ def initial_model(recipe: Recipe, size: int) -> GPTNeoXForCausalLM:
         for name, weight in model.named_parameters():
             if name.endswith(("attention.dense.weight", "mlp.dense_4h_to_h.weight")):
                 weight /= math.sqrt(2 * recipe.layers)
+        for name, bias in model.named_parameters():
+            if name.endswith("attention.query_key_value.bias"):
+                _prefer_distances(bias, recipe)
     return model
+
+
+def _prefer_distances(joint: Tensor, recipe: Recipe) -> None:
+    """Give queries and keys random biases where they rotate: each head starts with distances that it prefers."""
+    d_head = recipe.width // recipe.heads
+    rotated = int(d_head * recipe.rotary)
+    parts = joint.view(recipe.heads, 3, d_head)
+    parts[:, :2, :rotated] = recipe.distance * torch.randn(recipe.heads, 2, rotated)
 
 
 def _optimiser(model: GPTNeoXForCausalLM, recipe: Recipe) -> torch.optim.AdamW:
@@ -63,6 +74,9 @@ def _optimiser(model: GPTNeoXForCausalLM, recipe: Recipe) -> torch.optim.AdamW:
 def _rate(recipe: Recipe, step: int) -> float:
     if step < recipe.warm_up:
         return recipe.rate * (step + 1) / recipe.warm_up
+    last = recipe.rate * recipe.floor
+    if step >= recipe.steps:
+        return last + (recipe.finish_rate - last) * (1 - (step - recipe.steps) / recipe.finish)
     done = (step - recipe.warm_up) / max(1, recipe.steps - recipe.warm_up)
     return recipe.rate * (recipe.floor + (1 - recipe.floor) * 0.5 * (1 + math.cos(math.pi * done)))
 
@@ -76,9 +90,10 @@ def _loss(model: GPTNeoXForCausalLM, batch: texts.Batch) -> Tensor:
     return (each * weights).sum() / weights.sum()
 
 
-def _mixture(recipe: Recipe, learnt: dict[str, float]) -> dict[str, float]:
+def _mixture(recipe: Recipe, learnt: dict[str, float], step: int) -> dict[str, float]:
     """Base weights times what is left to learn on the dev split."""
-    return {f: recipe.weights[f] * min(1.0, max(0.2, 1.1 - learnt.get(f, 0.0))) for f in FAMILIES}
+    more = recipe.finish_weights if step >= recipe.steps else {}
+    return {f: more.get(f, 1.0) * recipe.weights[f] * min(1.0, max(0.2, 1.1 - learnt.get(f, 0.0))) for f in FAMILIES}
 
 
 def train(recipe: Recipe, folder: Path, *, device: str = "cpu", every: int = 200, progress: bool = True) -> Path:
@@ -105,11 +120,12 @@ def train(recipe: Recipe, folder: Path, *, device: str = "cpu", every: int = 200
     optimiser = _optimiser(model, recipe)
     state = checkpoint.restore(folder, model, optimiser, recipe)
     dev = {family: texts.held_out(family, "dev", 60, recipe.seed) for family in FAMILIES}
-    bar = tqdm(total=recipe.steps, initial=state["step"], disable=not progress, unit="step")
+    total = recipe.steps + recipe.finish
+    bar = tqdm(total=total, initial=state["step"], disable=not progress, unit="step")
     began = time.monotonic() - state["seconds"]
-    while state["step"] < recipe.steps:
+    while state["step"] < total:
         step = state["step"]
-        batch = texts.batch(recipe, step, _mixture(recipe, state["learnt"]), ids)
+        batch = texts.batch(recipe, step, _mixture(recipe, state["learnt"], step), ids)
         for group in optimiser.param_groups:
             group["lr"] = _rate(recipe, step)
         loss = _loss(model, texts.Batch(*(part.to(device) for part in batch)))
@@ -120,7 +136,7 @@ def train(recipe: Recipe, folder: Path, *, device: str = "cpu", every: int = 200
         state["step"] += 1
         state["tokens"] += int((batch.weights > 0).sum())
         bar.update()
-        if state["step"] % every == 0 or state["step"] == recipe.steps:
+        if state["step"] % every == 0 or state["step"] == total:
             state["seconds"] = time.monotonic() - began
             _look(model, dev, ids, state, loss.item())
             checkpoint.save(folder, model, optimiser, state)

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from headscope.errors import ModelError, UsageError
 from headscope.grid import Grid
 from headscope.models import tokenisation
+from headscope.models.cutting import Cut, cut, state_of, whole
+from headscope.models.program import Program
 from headscope.models.protocol import Edit, PreTrainedTokenizerBase
 
 PATTERN_BUDGET = 2**28
@@ -35,6 +37,7 @@ class BridgeModel:
         vocabulary: the number of token ids.
         d_head: the width of one head's output.
         bridge: the TransformerBridge, for work below this protocol.
+        parts: what `cut` found, and of which weights.
 
     Example:
         >>> from transformers import GPT2Config, GPT2LMHeadModel
@@ -61,6 +64,7 @@ class BridgeModel:
     vocabulary: int
     d_head: int
     bridge: Any = field(repr=False)
+    parts: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def device(self) -> torch.device:
@@ -194,6 +198,27 @@ class BridgeModel:
             given = f"a tokenizer that writes token {max(ids)} for model {self.name!r}"
             raise ModelError(given, f"token ids below {self.vocabulary}", "load the model with its own tokenizer")
         return ids
+
+    @property
+    def cut(self) -> Cut:
+        """The model's parts, for runs that start in the middle; cut and checked against a whole forward.
+
+        They are kept until the bridge's weights or hooks change.
+        """
+        state = state_of(self.bridge)
+        if self.parts.get("state") != state:
+            tolerance = max(1e-4, 16 * torch.finfo(self.W_E.dtype).eps)
+            found = cut(self.bridge, check=self._distance, tolerance=tolerance)
+            self.parts.update(cut=found, state=state)
+        return self.parts["cut"]
+
+    def _distance(self, program: Program) -> float:
+        """The largest difference between a program's logits and the model's own, over their scale."""
+        width = min(12, self.max_length)
+        tokens = torch.arange(2 * width).reshape(2, width) * 7 % self.vocabulary
+        mask = torch.arange(width) < torch.tensor([[width], [width - width // 3]])
+        mine, own = whole(program, tokens.to(self.device), mask.to(self.device)), self.run(tokens, mask)
+        return float((mine - own)[mask].abs().max()) / max(1e-3, float(own[mask].abs().max()))
 
     @property
     def W_Q(self) -> Float[Tensor, "layer head d_model d_head"]:

@@ -15,9 +15,11 @@ LEADING = (
     ("ablation", "resample"),
     ("ablation", "mean"),
     ("ablation", "zero"),
+    ("attribution", "denoising"),
+    ("attribution", "noising"),
 )
 """The causal scores that rank the heads where none is named, best first: patched and resampled activations stay on the
-model's own ground."""
+model's own ground, and estimates come after what is exact."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,9 +139,8 @@ def ability(row: Any) -> str:
         f"{words.percents(row.accuracy_low, row.accuracy_high)}, n = {words.count(row.n)} examples in "
         f"{words.count(row.groups)} groups"
     )
-    if row.status == "failed":
-        return f"The model fails this task: {numbers}" + (f" ({reason})" if reason else "") + "."
-    return f"The model does this task: {numbers}."
+    what = "fails" if row.status == "failed" else "does"
+    return f"The model {what} this task: {numbers}" + (f" ({reason})" if reason else "") + "."
 
 
 def _top(row: Any) -> Top:

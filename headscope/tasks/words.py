@@ -120,20 +120,33 @@ def encode_prompt(reader: Reader, text: str) -> tuple[list[int], int]:
     return tokens, tokens.index(reader.tokenizer.mask_token_id)
 
 
-def _positions(reader: Reader, task: str, draft: Draft, tokens: list[int]) -> dict[str, int]:
-    """The last token of each named place, found by character offsets."""
-    read = reader.tokenizer(draft.clean, add_special_tokens=False, return_offsets_mapping=True)
+def locate(
+    reader: Reader, task: str, text: str, places: Mapping[str, tuple[int, int]], tokens: Sequence[int]
+) -> dict[str, int]:
+    """The last token of each named place of a text, found by character offsets.
+
+    Args:
+        reader: whose tokenizer, a fast one.
+        task: the task that asks, for the message.
+        text: the prompt.
+        places: name -> (start, end) characters in the text.
+        tokens: the prompt's token ids, with special tokens around the text.
+
+    Raises:
+        TaskError: if the text has other tokens inside the prompt.
+    """
+    read = reader.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     inner, offsets = read["input_ids"], read["offset_mapping"]
-    shift = next((i for i in range(len(tokens)) if tokens[i : i + len(inner)] == inner), None)
+    shift = next((i for i in range(len(tokens)) if list(tokens[i : i + len(inner)]) == inner), None)
     if shift is None:
         raise TaskError(
-            f"task {task!r} with the tokenizer of {reader.name!r}: {draft.clean!r} has other tokens inside a prompt",
+            f"task {task!r} with the tokenizer of {reader.name!r}: {text!r} has other tokens inside a prompt",
             "a tokenizer that writes a sentence the same way between its special tokens",
             "leave this task out with --task",
         )
     return {
         name: shift + max(i for i, (low, high) in enumerate(offsets) if low < end and high > start)
-        for name, (start, end) in draft.places.items()
+        for name, (start, end) in places.items()
     }
 
 
@@ -159,7 +172,7 @@ def build_pairs(reader: Reader, drafts: Sequence[Draft], *, task: str, source: s
         clean.append(tokens)
         corrupted.append(twin)
         ends.append(end)
-        places.append(_positions(reader, task, draft, tokens))
+        places.append(locate(reader, task, draft.clean, draft.places, tokens))
     filler = reader.tokenizer.pad_token_id or 0
     tokens, mask = pad(clean, filler)
     positions = {"end": torch.tensor(ends)}

@@ -8,18 +8,25 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from headscope import replay
 from headscope.contract import Method
 from headscope.errors import HeadscopeError
 from headscope.models import Model
-from headscope.prompts import Prompts
+from headscope.prompts import Pairs, Prompts
 
 TOLERANCE = 1e-5
-"""The largest difference between results that should be equal, as a part of the largest value."""
+"""The largest difference between results that should be equal, as a part of the largest value or metric."""
 
 Found = Mapping[str, Tensor]  # whatever the method returned, before its shapes are known to be right
 
 SPEED_ONLY = ("batch_size", "progress")
 """Options that every method takes and that never change its numbers."""
+
+MEMORY = "memory"
+"""An option of methods that run many forwards: bytes for intermediate results, which never changes their numbers."""
+
+TINY = 2**16
+"""Bytes with which next to nothing fits at once."""
 
 SPEED_WORDS = "speed and memory only"
 """An option whose line in the docstring says this may change nothing else."""
@@ -32,10 +39,10 @@ class ContractError(HeadscopeError):
 def check_method(method: Method, model: Model, prompts: Prompts, *, variants: Mapping[str, Any] | None = None) -> None:
     """Raise unless a method keeps to the contract of `headscope.contract.Method` on these prompts.
 
-    It must return its declared scores as [example, layer, head]; give the same numbers at any batch size, in any order
-    of the examples and twice with one seed; change with its seed if it has one; let every other option change
-    something; return no infinity, and NaN only where its score says why; and leave the prompts, the weights and the
-    model's hooks as they were.
+    It must return its declared scores as [example, layer, head]; give the same numbers at any batch size, with any
+    `memory` if it has that option, in any order of the examples and twice with one seed; change with its seed if it has
+    one; let every other option change something; return no infinity, and NaN only where its score says why; and leave
+    the prompts, the weights and the model's hooks as they were.
 
     Args:
         method: the method.
@@ -44,7 +51,7 @@ def check_method(method: Method, model: Model, prompts: Prompts, *, variants: Ma
         variants: for an option whose other values cannot be guessed: a value that is not its default.
 
     Raises:
-        ContractError: naming the first rule that is broken. Cost: 8 calls of the method and one for each option.
+        ContractError: naming the first rule that is broken. Cost: 10 calls of the method and one for each option.
 
     Example:
         >>> from transformers import GPT2Config, GPT2LMHeadModel
@@ -61,21 +68,26 @@ def check_method(method: Method, model: Model, prompts: Prompts, *, variants: Ma
             f"method {method.name!r} on {type(prompts).__name__}", method.needs.__name__, "check it on what it needs"
         )
     options = _options(method)
-    before = _Snapshot(model, prompts)
+    before, same = _Snapshot(model, prompts), _Same(method, model, prompts)
     plain = _run(method, model, prompts)
     before.compare(method)
     _check_values(method, model, prompts, plain)
-    for size in (1, 8):
-        _expect_same(method, _run(method, model, prompts, batch_size=size), plain, f"at batch size {size}")
-    _expect_same(method, _run(method, model, prompts, progress=True), plain, "with a progress bar")
+    own = inspect.signature(method.function).parameters["batch_size"].default
+    for size in dict.fromkeys((1, 8, 3 if own is inspect.Parameter.empty else own)):
+        same.expect(_run(method, model, prompts, batch_size=size), plain, f"at batch size {size}")
+    if MEMORY in options:
+        same.expect(_run(method, model, prompts, memory=TINY), plain, "with little memory")
+    same.expect(_run(method, model, prompts, progress=True), plain, "with a progress bar")
     order = torch.arange(len(prompts)).roll(1)
     moved = _run(method, model, prompts.select(order))
-    _expect_same(method, moved, {name: value[order] for name, value in plain.items()}, "in another order of examples")
-    _expect_same(method, _run(method, model, prompts), plain, "at a second call")
+    same.expect(moved, {name: value[order] for name, value in plain.items()}, "in another order of examples")
+    same.expect(_run(method, model, prompts), plain, "at a second call")
     if method.seeded:
-        _check_seed(method, model, prompts)
+        _check_seed(same, model, prompts)
     for name, default in options.items():
-        _check_option(method, model, prompts, (name, _other_value(method, name, default, variants or {})), plain)
+        if name == MEMORY:
+            continue
+        _check_option(same, model, prompts, (name, _other_value(method, name, default, variants or {})), plain)
     before.compare(method)
 
 
@@ -95,7 +107,7 @@ def _options(method: Method) -> dict[str, Any]:
         problem = f"without the options {', '.join(missing)}" if missing else "with a seed that it does not declare"
         raise ContractError(
             f"method {method.name!r} {problem}",
-            "(model, prompts, *, batch_size, progress), and seed exactly where seeded=True",
+            "(model, prompts, *, batch_size, progress), perhaps memory, and seed exactly where seeded=True",
             "correct the function's keyword-only options or the Method's `seeded`",
         )
     return {name: default for name, default in own.items() if name not in (*SPEED_ONLY, "seed")}
@@ -127,32 +139,47 @@ def _check_values(method: Method, model: Model, prompts: Prompts, values: Found)
             )
 
 
-def _gap(one: Found, other: Found) -> float:
-    """The largest difference as a part of the score's largest value; infinite where only one of two is NaN."""
-    gaps = [0.0]
-    for name in one:
-        a, b = one[name].double(), other[name].double()
-        if a.shape != b.shape or not torch.equal(a.isnan(), b.isnan()):
-            return float("inf")
-        scale = float(b.nan_to_num().abs().max()) if b.numel() else 0.0
-        difference = float((a - b).nan_to_num().abs().max()) if b.numel() else 0.0
-        gaps.append(difference / scale if scale else difference)
-    return max(gaps)
+class _Same:
+    """Whether two results of one method are equal, up to what rounding can do."""
+
+    def __init__(self, method: Method, model: Model, prompts: Prompts) -> None:
+        self.method = method
+        self.metric = 0.0
+        if isinstance(prompts, Pairs):
+            self.metric = float(replay.start(model, prompts, prompts.tokens).metric.abs().max())
+
+    def gap(self, one: Found, other: Found) -> float:
+        """The largest difference as a part of the score's scale; infinite where only one of two is NaN.
+
+        The scale is the score's largest value. Effects are differences of metrics: theirs is at least the metric's, for
+        that is what is rounded.
+        """
+        least = {score.name: self.metric if score.unit is None else 0.0 for score in self.method.scores}
+        gaps = [0.0]
+        for name in one:
+            a, b = one[name].double(), other[name].double()
+            if a.shape != b.shape or not torch.equal(a.isnan(), b.isnan()):
+                return float("inf")
+            scale = max(float(b.nan_to_num().abs().max()) if b.numel() else 0.0, least.get(name, 0.0))
+            difference = float((a - b).nan_to_num().abs().max()) if b.numel() else 0.0
+            gaps.append(difference / scale if scale else difference)
+        return max(gaps)
+
+    def expect(self, found: Found, expected: Found, when: str) -> None:
+        """Raise unless both results are equal."""
+        gap = self.gap(found, expected) if found.keys() == expected.keys() else float("inf")
+        if gap > TOLERANCE:
+            raise ContractError(
+                f"method {self.method.name!r}, whose values differ {when}: by {gap:.2g} of the largest value",
+                f"the same values, to {TOLERANCE:g}",
+                "let every example's value depend on its prompt, the options and the seed alone",
+            )
 
 
-def _expect_same(method: Method, found: Found, expected: Found, when: str) -> None:
-    gap = _gap(found, expected) if found.keys() == expected.keys() else float("inf")
-    if gap > TOLERANCE:
-        raise ContractError(
-            f"method {method.name!r}, whose values differ {when}: by {gap:.2g} of the largest value",
-            f"the same values, to {TOLERANCE:g}",
-            "let every example's value depend on its prompt, the options and the seed alone",
-        )
-
-
-def _check_seed(method: Method, model: Model, prompts: Prompts) -> None:
+def _check_seed(same: _Same, model: Model, prompts: Prompts) -> None:
+    method = same.method
     first = _run(method, model, prompts)
-    if all(_gap(_run(method, model, prompts, seed=seed), first) <= TOLERANCE for seed in (1, 2)):
+    if all(same.gap(_run(method, model, prompts, seed=seed), first) <= TOLERANCE for seed in (1, 2)):
         raise ContractError(
             f"method {method.name!r}, which gives the same values for seeds 0, 1 and 2",
             "other values for another seed",
@@ -176,18 +203,18 @@ def _other_value(method: Method, name: str, default: Any, variants: Mapping[str,
     )
 
 
-def _check_option(method: Method, model: Model, prompts: Prompts, option: tuple[str, Any], plain: Found) -> None:
-    name, value = option
+def _check_option(same: _Same, model: Model, prompts: Prompts, option: tuple[str, Any], plain: Found) -> None:
+    method, (name, value) = same.method, option
     changed = _run(method, model, prompts, **{name: value})
-    same = changed.keys() == plain.keys() and _gap(changed, plain) <= TOLERANCE
+    unchanged = changed.keys() == plain.keys() and same.gap(changed, plain) <= TOLERANCE
     lines = (inspect.getdoc(method.function) or "").splitlines()
     for_speed = any(line.strip().startswith(f"{name}:") and SPEED_WORDS in line for line in lines)
-    if same != for_speed:
-        what = "changes nothing" if same else "changes the values"
+    if unchanged != for_speed:
+        what = "changes nothing" if unchanged else "changes the values"
         raise ContractError(
             f"option {name!r} of method {method.name!r}: {value!r} {what}",
-            "every option changes something" if same else f"nothing, for its docstring says {SPEED_WORDS!r}",
-            f"remove it, or say {SPEED_WORDS!r} in its line" if same else "correct the method or its docstring",
+            "every option changes something" if unchanged else f"nothing, for its docstring says {SPEED_WORDS!r}",
+            f"remove it, or say {SPEED_WORDS!r} in its line" if unchanged else "correct the method or its docstring",
         )
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from headscope import metrics
 from headscope.contract import Task
+from headscope.errors import UsageError
 from headscope.models import Model
 from headscope.prompts import ABSENT, Pairs
 from headscope.testing.checks import ContractError
@@ -25,9 +26,9 @@ def check_task(
 ) -> None:
     """Raise unless a task keeps to the contract of `headscope.contract.Task` for this model.
 
-    It must make `n` examples of two groups or more; right-padded prompts that fit the model; twins of equal length
-    that differ; positions inside the prompt, whose tokens are what their names say; answers and foils that share no
-    token; a metric without NaN; the same prompts for the same seed and others for another.
+    It must make `n` examples of two groups or more; prompts that fit the model; twins of equal length that differ;
+    positions inside the prompt, whose tokens are what their names say; answers and foils that share no token; a metric
+    without NaN; the same prompts for the same seed and others for another.
 
     Args:
         task: the task.
@@ -68,17 +69,14 @@ def check_task(
 
 
 def _form(task: Task, model: Model, pairs: Pairs, n: int) -> Iterator[Rule]:
-    mask, tokens = pairs.mask, pairs.tokens
     yield f"{type(pairs).__name__} named {pairs.task!r}", f"Pairs named {task.name!r}", pairs.task == task.name
     yield f"{len(pairs)} examples", f"{n}, as asked", len(pairs) == n
     yield f"{len(pairs.texts)} texts", f"one for each of {n} examples, or none", len(pairs.texts) in (0, n)
     yield "no source or no corruption", "both in words", bool(pairs.source and pairs.corruption)
-    yield f"metric {pairs.metric!r}", f"one of: {', '.join(metrics.METRICS)}", pairs.metric in metrics.METRICS
-    same = tokens.shape == mask.shape == pairs.corrupted.shape
-    yield "tokens, mask and corrupted of several shapes", "one shape", same
-    falling = mask[:, 0] & (mask.int().diff(dim=1) <= 0).all(1)
-    yield "an empty or not right-padded prompt", "real tokens first, padding after them", falling
-    yield f"prompts of {tokens.shape[1]} tokens", f"at most {model.max_length}", tokens.shape[1] <= model.max_length
+    known = pairs.metric in metrics.METRICS or callable(pairs.metric)
+    yield f"metric {pairs.metric!r}", f"one of: {', '.join(metrics.METRICS)}; or a function", known
+    width = pairs.tokens.shape[1]
+    yield f"prompts of {width} tokens", f"at most {model.max_length}", width <= model.max_length
     yield f"{len(pairs.groups.unique())} group", "2 or more groups", len(pairs.groups.unique()) >= 2
 
 
@@ -120,16 +118,21 @@ def _places(model: Model, pairs: Pairs, labels: Mapping[str, str]) -> Iterator[R
 def _answers(model: Model, pairs: Pairs) -> Iterator[Rule]:
     for name, ids in (("answers", pairs.answers), ("foils", pairs.foils)):
         known = ((ids == ABSENT) | ((ids >= 0) & (ids < model.vocabulary))).all(1)
+        needed = name == "answers" or pairs.metric == "logit_difference"
         given = f"an example without {name}, or with one outside the vocabulary"
-        yield given, f"ids from 0 to {model.vocabulary - 1}", (ids != ABSENT).any(1) & known
+        some = (ids != ABSENT).any(1) if needed else torch.ones_like(known)
+        yield given, f"ids from 0 to {model.vocabulary - 1}", some & known
     shared = (pairs.answers[:, :, None] == pairs.foils[:, None, :]) & (pairs.answers != ABSENT)[:, :, None]
     yield "an answer that is also a foil", "answers and foils that share no token", ~shared.any(2).any(1)
 
 
 def _metric(model: Model, pairs: Pairs) -> Iterator[Rule]:
     for what, tokens in (("prompt", pairs.tokens), ("twin", pairs.corrupted)):
-        value = metrics.evaluate(model.run_at(tokens, pairs.mask, pairs.end), pairs).cpu()
-        yield f"a metric that is not finite after the {what}", "a number for every example", value.isfinite()
+        reads = [model.run_at(tokens, pairs.mask, at.clamp(min=0)) for at in pairs.reads.T]
+        try:
+            metrics.evaluate(torch.stack(reads, dim=1), pairs)
+        except UsageError as error:
+            yield f"after the {what}, {error.given}", error.expected, False
 
 
 def _seeds(task: Task, model: Model, pairs: Pairs, *, n: int, seed: int) -> Iterator[Rule]:

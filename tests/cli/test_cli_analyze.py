@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from shells import QUICK, Shell, save
 
-from headscope.methods import METHODS
+from headscope.methods import DEFAULT
 from headscope.runs import open_run
 from headscope.tasks import TASKS
 
@@ -26,7 +26,7 @@ def test_it_prints_the_tasks_the_top_heads_and_where_the_report_is(shell: Shell,
     assert answer.out.endswith("report: runs/words/report.html\n")
     run = open_run(tmp_path / "runs" / "words")
     assert run.scores["task"].unique().tolist() == list(TASKS)
-    assert set(run.scores["method"]) == set(METHODS)
+    assert set(run.scores["method"]) == set(DEFAULT)
     assert run.identity["provenance"]["command"][:2] == ["headscope", "analyze"]
     # Every value of the record stands in the tables, to two significant digits or more.
     for row in run.top(8).itertuples():

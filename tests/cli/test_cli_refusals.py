@@ -17,6 +17,9 @@ from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 from shells import QUICK, Shell, environment
 
+from headscope.methods import METHODS
+from headscope.tasks import TASKS
+
 KNOWN = "expected: 'mini', a local Hugging Face directory, or a Hub name such as gpt2 or EleutherAI/pythia-70m"
 
 
@@ -230,7 +233,7 @@ def test_everything_wrong_with_the_names_and_numbers_is_said_before_weights_load
     assert (answer.code, answer.out) == (2, "")
     assert answer.err == told(
         "unknown task 'ioj'; unknown task 'qqq'; unknown method 'pathcing'; n 1; batch size 0; seed -1",
-        "tasks: induction, ioi, agreement; methods: patching, ablation, attention; whole numbers in range",
+        f"tasks: {', '.join(TASKS)}; methods: {', '.join(METHODS)}; whole numbers in range",
         "did you mean 'ioi'?; see headscope list tasks; did you mean 'patching'?; at least 2; at least 1; at least 0",
     )
     assert not Path("runs").exists()

@@ -14,7 +14,7 @@ from headscope.mini import texts, tokenizer
 from headscope.mini.recipe import Recipe
 from headscope.mini.train import initial_model, train
 
-SMALL = Recipe(steps=4, rows=6, layers=2, heads=2, width=16, inner=16, warm_up=2)
+SMALL = Recipe(steps=3, finish=1, rows=6, layers=2, heads=2, width=16, inner=16, warm_up=2)
 
 
 @pytest.fixture(scope="module")
