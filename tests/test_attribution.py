@@ -61,7 +61,9 @@ def agree(found: dict[str, Tensor], wanted: dict[str, Tensor], tolerance: float 
 
 @pytest.mark.parametrize("pairs", [random_pairs(), scenes.pairs()], ids=["uneven lengths", "uneven differences"])
 def test_attribution_is_autograd_in_hugging_face(model: Model, plain: Any, pairs: Pairs) -> None:
-    agree(attribution(model, pairs), expected(plain, pairs, oracles_gradient.difference(pairs)))
+    wanted = expected(plain, pairs, oracles_gradient.difference(pairs))
+    agree(attribution(model, pairs), wanted)
+    agree(attribution(model, pairs, batch_size=1), wanted)  # each from its own first difference on
 
 
 @pytest.mark.parametrize("metric", ["probability", LOG_PROBABILITY])
@@ -141,7 +143,9 @@ def test_the_contrast_of_embeddings_reads_every_token(model: Model) -> None:
         values = [b + part * (a - b) for a, b in zip(clean.z, corrupted.z, strict=True)]
         ends.append(replay.replay(corrupted, replay.edits_of(replay.single_heads(model.grid), values, pairs.mask)))
     wanted = ((ends[0] - ends[1]) / (2 * step)).unflatten(1, (LAYERS, HEADS))
-    agree(attribution(model, pairs, scores=["denoising"]), {"denoising": wanted}, tolerance=3e-3)
+    for size in (1, 8):
+        found = attribution(model, pairs, scores=["denoising"], batch_size=size)
+        agree(found, {"denoising": wanted}, tolerance=3e-3)
 
 
 # --- identities

@@ -138,7 +138,8 @@ def test_corrected_parts_are_recomputed_attention_in_hugging_face(model: Model, 
     pairs = scenes.pairs()
     wanted = through(plain, pairs, *changed(plain, pairs, site))
     assert wanted.abs().max() > 1e-3
-    assert scenes.apart(attribution_parts(model, pairs)[f"denoising_{site}"], wanted) <= SAME
+    for size in (1, 8):
+        assert scenes.apart(attribution_parts(model, pairs, batch_size=size)[f"denoising_{site}"], wanted) <= SAME
 
 
 @pytest.mark.parametrize("architecture", ["gpt2", "qwen3", "gemma2", "bert"], indirect=True)
@@ -177,7 +178,9 @@ def test_integrated_gradients_are_the_mean_slope_between_the_twins(model: Model,
         mean = mean + found.slope / steps
     change = (ends[0] - ends[1]) * pairs.mask[None, :, :, None, None]
     wanted = (change * mean).sum((2, 4)).transpose(0, 1).double()
-    assert scenes.apart(integrated_gradients(model, pairs, steps=steps)["integrated"], wanted) <= SAME
+    for size in (1, 8):
+        found = integrated_gradients(model, pairs, steps=steps, batch_size=size)["integrated"]
+        assert scenes.apart(found, wanted) <= SAME
 
 
 def test_the_inputs_integrated_gradients_add_up_to_the_whole_effect(model: Model) -> None:

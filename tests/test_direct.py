@@ -187,6 +187,12 @@ def test_post_norm_models_are_absent_and_refused(model: Model) -> None:
     expect_refusal(headless, pairs, "a model that normalises the stream again after every block")
 
 
+def test_what_cannot_be_cut_open_is_refused_with_the_reason() -> None:
+    model = load(scenes.random_model(scenes.FALLBACKS["bloom"]()), device="cpu")
+    with pytest.raises(UsageError, match=r"^direct logit attribution of model '.*': architecture 'bloom' cannot be"):
+        direct(model, random_pairs())
+
+
 def expect_refusal(model: Any, pairs: Pairs, what: str) -> None:
     with pytest.raises(UsageError) as caught:
         contributions(model, pairs, pairs.tokens)

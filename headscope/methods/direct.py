@@ -18,6 +18,7 @@ from headscope.replay.spans import program_of
 
 PROBE = 64.0
 """The size of what a norm is probed with: large against any epsilon in it, small against half precision's range."""
+WANTED = "direct logit attribution of"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -96,7 +97,7 @@ def direct(
     """
     shape = (len(pairs), model.grid.layers, model.grid.heads)
     names = ("direct", "direct_difference")
-    if _obstacle(program_of(model), pairs):
+    if _obstacle(program_of(model, WANTED), pairs):
         return {name: torch.full(shape, torch.nan, dtype=torch.float64) for name in names}
     limit = replay.budget(model, memory)
     found: list[tuple[Tensor, Tensor]] = []
@@ -123,8 +124,20 @@ def contributions(model: Model, pairs: Pairs, tokens: Tensor) -> Contributions:
     Raises:
         UsageError: if the model cannot be cut open, the metric is not linear in its residual stream, or the prompts
             do not fit the model or memory.
+
+    Example:
+        >>> from transformers import GPT2Config, GPT2LMHeadModel
+        >>> from headscope.models import load
+        >>> plain = GPT2LMHeadModel(GPT2Config(n_layer=2, n_head=4, n_embd=16, vocab_size=50, n_positions=32))
+        >>> model, tokens = load(plain, device="cpu"), torch.tensor([[1, 2, 3], [4, 5, 6]])
+        >>> pairs = Pairs(task="t", tokens=tokens, corrupted=tokens + torch.tensor([0, 1, 0]), mask=tokens > 0,
+        ...               groups=tokens[:, 0], answers=tokens[:, :1], foils=tokens[:, 1:2],
+        ...               positions={"end": torch.tensor([2, 2])})
+        >>> found = contributions(model, pairs, pairs.tokens)
+        >>> bool((found.total - found.metric).abs().max() < 1e-5)
+        True
     """
-    program = program_of(model)
+    program = program_of(model, WANTED)
     if obstacle := _obstacle(program, pairs):
         expected = "a logit difference, and a model whose residual stream is a sum of what its parts write"
         raise UsageError(f"direct logit attribution of {obstacle}", expected, "use patching or attribution")

@@ -166,21 +166,18 @@ def _after(block: Block, stream: Tensor, z: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def heads_of(
-    span: Span, stream: Float[Tensor, "row live d_model"], examples: Int[Tensor, " row"], *, inputs: bool = False
-) -> Trace:
+def heads_of(span: Span, stream: Float[Tensor, "row live d_model"], examples: Int[Tensor, " row"]) -> Trace:
     """Run rows up to the last heads, without slopes.
 
     Args:
         span: what came before.
         stream: each row's residual stream before the first block.
         examples: each row's example.
-        inputs: whether to keep what attention works on.
 
     Returns:
         Every head's z. Cost: one forward of the positions that run.
     """
-    return _follow(span, stream, examples, keep=inputs, to_end=False)[0]
+    return _follow(span, stream, examples, keep=False, to_end=False)[0]
 
 
 def slopes(
@@ -200,6 +197,19 @@ def slopes(
 
     Raises:
         UsageError: if the metric has no derivative.
+
+    Example:
+        >>> from transformers import GPT2Config, GPT2LMHeadModel
+        >>> from headscope.models import load
+        >>> plain = GPT2LMHeadModel(GPT2Config(n_layer=2, n_head=4, n_embd=16, vocab_size=50, n_positions=32))
+        >>> model, tokens = load(plain, device="cpu"), torch.tensor([[1, 2, 3], [4, 5, 6]])
+        >>> pairs = Pairs(task="t", tokens=tokens, corrupted=tokens + torch.tensor([0, 1, 0]), mask=tokens > 0,
+        ...               groups=tokens[:, 0], answers=tokens[:, :1], foils=tokens[:, 1:2],
+        ...               positions={"end": torch.tensor([2, 2])})
+        >>> span = span_of(model.cut.program, pairs, start=1)
+        >>> found = slopes(span, span.clean, span.everyone)
+        >>> [tuple(slope.shape) for slope in found.slope]  # the last layer only where the metric reads
+        [(2, 2, 4, 4), (2, 1, 4, 4)]
     """
     with torch.inference_mode(False), torch.enable_grad():
         found, last = _follow(span, stream, examples, keep=inputs, to_end=True)

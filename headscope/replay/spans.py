@@ -82,6 +82,19 @@ def by_span(work: Work, compute: Callable[[Span], Found]) -> dict[str, Float[Ten
 
     Raises:
         UsageError: if the model cannot be cut open, the prompts do not fit it, or not even one fits into memory.
+
+    Example:
+        >>> from transformers import GPT2Config, GPT2LMHeadModel
+        >>> from headscope.models import load
+        >>> plain = GPT2LMHeadModel(GPT2Config(n_layer=2, n_head=4, n_embd=16, vocab_size=50, n_positions=32))
+        >>> model, tokens = load(plain, device="cpu"), torch.tensor([[1, 2, 3], [4, 5, 6]])
+        >>> pairs = Pairs(task="t", tokens=tokens, corrupted=tokens + torch.tensor([0, 1, 0]), mask=tokens > 0,
+        ...               groups=tokens[:, 0], answers=tokens[:, :1], foils=tokens[:, 1:2],
+        ...               positions={"end": torch.tensor([2, 2])})
+        >>> work = Work(model=model, pairs=pairs, names=["norm"], shape=())
+        >>> found = by_span(work, lambda span: {"norm": span.clean.norm(dim=(1, 2))})
+        >>> found["norm"].shape
+        torch.Size([2])
     """
     pairs, grid = work.pairs, work.model.grid
     shape = (grid.layers, grid.heads) if work.shape is None else work.shape
@@ -98,11 +111,12 @@ def by_span(work: Work, compute: Callable[[Span], Found]) -> dict[str, Float[Ten
     return result
 
 
-def program_of(model: Model) -> Program:
+def program_of(model: Model, wanted: str = "a gradient through") -> Program:
     """A model's program.
 
     Args:
         model: the model.
+        wanted: what needs it, for the message.
 
     Raises:
         UsageError: if it has none, with the reason.
@@ -110,7 +124,7 @@ def program_of(model: Model) -> Program:
     program, reason = getattr(model, "cut", (None, "it offers no parts to run"))
     if program is None:
         raise UsageError(
-            f"a gradient through model {model.name!r}: {reason}",
+            f"{wanted} model {model.name!r}: {reason}",
             f"a model that can be cut open, of the kinds {', '.join(FAMILIES)}",
             "use patching or ablation, which run any model whole",
         )

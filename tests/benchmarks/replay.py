@@ -26,6 +26,7 @@ from torch import Tensor
 
 import headscope
 from headscope import metrics, replay
+from headscope.methods.attribution import attribution
 from headscope.prompts import Pairs
 
 SAMPLE = 16
@@ -195,7 +196,6 @@ def _operations(model: Any, pairs: Pairs, *, by_position: bool) -> int:
 
 def attributions(model: Any, shape: Shape, rounds: int) -> Row:
     """Our attribution of every head against TransformerLens's `attribution_patch`, both on the corrupted run."""
-    from headscope.methods.attribution import attribution
     from transformer_lens.tools.analysis.attribution_patching import attribution_patch
 
     pairs = pairs_of(shape, shape.tokens // 2)
