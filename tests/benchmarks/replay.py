@@ -10,12 +10,12 @@ The model has GPT-2 small's shape and random weights: time does not depend on wh
 import argparse
 import os
 import platform
-import resource
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -212,8 +212,9 @@ def attributions(model: Any, shape: Shape, rounds: int) -> Row:
             found = attribution_patch(
                 model.bridge, part.tokens, part.corrupted, lambda logits, part=part: _metric(part)(logits).mean()
             )
-            scores = {(n.layer, n.head): value for n, value in found.node_scores.items() if n.head is not None}
-            totals += torch.tensor([scores[place] for place in model.grid])
+            for node, value in found.node_scores.items():  # one node for each position
+                if node.head is not None:
+                    totals[node.layer * model.grid.heads + node.head] += value
         model.bridge.original_model.requires_grad_(False)
         return totals / len(pairs)
 
@@ -238,9 +239,12 @@ def peak(memory: int, shape: Shape) -> tuple[float, float]:
     model = build(shape)
     pairs = pairs_of(shape, 0)
     replay.start(model, pairs.select(torch.tensor([0])), pairs.tokens[:1])
+    # The highest mark so far is that of loading: Linux forgets it on request, so that only the sweep's own remains.
+    Path("/proc/self/clear_refs").write_text("5")
     before = psutil.Process().memory_info().rss
     denoise(model, pairs, by_position=False, memory=memory)
-    top = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    status = Path("/proc/self/status").read_text()
+    top = 1024 * int(status.split("VmHWM:")[1].split()[0])
     return before / 2**20, max(0, top - before) / 2**20
 
 
