@@ -5,23 +5,23 @@ import inspect
 import sys
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
-from scipy.stats import binomtest
 from torch import Tensor
 
-from headscope import metrics, provenance, statistics
+from headscope import provenance
+from headscope.ability import ability
 from headscope.attention import View
 from headscope.contract import COLUMNS, Method, Task, table
 from headscope.errors import HeadscopeError, TaskError, UsageError
 from headscope.methods import DEFAULT, METHODS
 from headscope.methods.agreement import agreements
 from headscope.models import Model, load
-from headscope.prompts import ABSENT, LOG_PROBABILITY, Pairs
+from headscope.prompts import Pairs
 from headscope.report import leading
 from headscope.runs import Run
 from headscope.tasks import TASKS
@@ -192,7 +192,7 @@ def execute(model: Model, plan: Plan, *, progress: bool = True, command: Sequenc
     stopped = False
     try:
         for task in pairs:
-            rows[task] |= ability(setting, pairs[task], plan.seed)
+            rows[task] |= ability(model, pairs[task], seed=plan.seed, batch_size=plan.batch_size)
         for task, method in cells:
             frame, values = score(setting, pairs[task], METHODS[method], plan.seed)
             frames.append(frame)
@@ -238,78 +238,6 @@ def build_tasks(model: Model, plan: Plan) -> tuple[dict[str, Pairs], dict[str, d
         parts = (dict.fromkeys(getattr(error, part) for error in problems) for part in ("given", "expected", "fix"))
         raise TaskError(*("; ".join(part) for part in parts))
     return pairs, rows
-
-
-def ability(setting: Setting, pairs: Pairs, seed: int) -> dict[str, Any]:
-    """How well the model does a task: accuracy and metric with 95 % group-bootstrap intervals.
-
-    Where every example has foils, the accuracy is that of two choices, answers or foils. Elsewhere the model chooses
-    among all its tokens: the likeliest must be an answer, and under `log_probability` every token of the answer must be
-    the likeliest given those before it; there is no logit difference then, and the reason tells the mean metric.
-
-    The task is failed when the interval of the accuracy reaches down to chance. Where all answers are right, or all
-    wrong, resamples show no spread: there the limits of the accuracy are Wilson's, with groups as trials.
-
-    Args:
-        setting: the model and how to run it.
-        pairs: the examples.
-        seed: of the resamples.
-
-    Returns:
-        A row of the run's table of tasks. Cost: 2 forwards for each example and position that the metric reads.
-    """
-    foiled = pairs.metric != LOG_PROBABILITY and bool((pairs.foils != ABSENT).any(1).all())
-    # Two choices are judged by their logits, whatever the effects are measured in.
-    judged = replace(pairs, metric="logit_difference") if foiled else pairs
-    value, right = _judge(setting, pairs.tokens, judged)
-    twin, _ = _judge(setting, pairs.corrupted, judged)
-    columns = torch.stack([(value > 0 if foiled else right).double(), value, twin], dim=1).numpy()
-    summary = statistics.summarise(columns, pairs.groups.numpy(), seed=seed)
-    row: dict[str, Any] = {
-        "n": len(pairs),
-        "groups": len(pairs.groups.unique()),
-        "corruption": pairs.corruption,
-        "metric": metrics.name_of(pairs),
-    }
-    measured = summary.to_dict("records")
-    names = ("accuracy", "logit_difference", "corrupted") if foiled else ("accuracy",)
-    for name, line in zip(names, measured, strict=False):
-        row |= {name: line["value"], f"{name}_low": line["low"], f"{name}_high": line["high"]}
-    if row["groups"] >= 2 and row["accuracy"] in (0, 1):
-        row["accuracy_low"], row["accuracy_high"] = _wilson(row["accuracy"], row["groups"])
-    told = list(pairs.notes)
-    if not foiled:
-        means = f"{measured[1]['value']:.3g} {metrics.unit_of(pairs)}, {measured[2]['value']:.3g} after the twins"
-        told.append(f"mean {metrics.name_of(pairs)} {means}")
-    verdict = _verdict(row, chance=0.5 if foiled else 1 / setting.model.vocabulary)
-    return row | {"status": "failed" if verdict else "ok", "reason": "; ".join([*verdict, *told])}
-
-
-def _judge(setting: Setting, tokens: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor]:
-    """The metric after these tokens, and whether the likeliest token at every read is an answer."""
-    values, right = [], []
-    for rows in torch.arange(len(pairs)).split(setting.batch_size):
-        part = pairs.select(rows)
-        own = tokens[rows, : part.tokens.shape[1]]
-        reads = [setting.model.run_at(own, part.mask, at.clamp(min=0)) for at in part.reads.T]
-        logits = torch.stack(reads, dim=1)
-        values.append(metrics.evaluate(logits, part).cpu())
-        right.append(metrics.correct(logits, part).cpu())
-    return torch.cat(values), torch.cat(right)
-
-
-def _verdict(row: dict[str, Any], *, chance: float) -> list[str]:
-    """Why the task counts as failed; empty where it does not."""
-    if row["accuracy_low"] > chance:
-        return []
-    above = ".50" if chance == 0.5 else f"1 in {1 / chance:.0f}"
-    what = "has no interval (all examples are of one group)" if row["groups"] < 2 else f"is not above chance ({above})"
-    return [f"accuracy {row['accuracy']:.2f} {what}: its head effects explain no ability"]
-
-
-def _wilson(share: float, trials: int) -> tuple[float, float]:
-    limits = binomtest(round(share * trials), trials).proportion_ci(confidence_level=0.95, method="wilson")
-    return float(limits.low), float(limits.high)
 
 
 def score(setting: Setting, pairs: Pairs, method: Method, seed: int) -> tuple[pd.DataFrame, dict[str, Tensor]]:

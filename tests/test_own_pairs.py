@@ -15,10 +15,10 @@ from torch import Tensor
 
 import headscope
 from headscope import metrics
+from headscope.ability import ability
 from headscope.errors import TaskError
 from headscope.grid import Grid
 from headscope.models import Model, load
-from headscope.pipeline import Setting, ability
 from headscope.prompts import ABSENT, Pairs, right_pad
 from headscope.runs import Run, open_run
 from headscope.tasks import TASKS
@@ -394,10 +394,6 @@ def planted() -> Model:
     return load(model, device="cpu")
 
 
-def setting_of(model: Model) -> Setting:
-    return Setting(model=model, batch_size=4, memory=None, progress=False)
-
-
 def repeated(model: Model, *, n: int = 6, answers: int = 2, **options: Any) -> Pairs:
     """Eight different tokens and then the first two again; in the twin, the second stands before another token."""
     rows = np.random.default_rng(0).permuted(np.tile(np.arange(3, 40), (n, 1)), axis=1)[:, :8]
@@ -437,25 +433,23 @@ def mean_metric(model: Model, pairs: Pairs, tokens: Tensor) -> float:
 
 def test_one_wrong_token_of_an_answer_makes_it_wrong(planted: Model) -> None:
     pairs = repeated(planted, n=20)
-    setting = setting_of(planted)
-    right = ability(setting, pairs, 0)
+    right = ability(planted, pairs, seed=0, batch_size=4)
     assert (right["accuracy"], right["status"]) == (1, "ok")
     last = pairs.answers.clone()
     last[::2, 1] = 2
-    row = ability(setting, replace(pairs, answers=last), 0)
+    row = ability(planted, replace(pairs, answers=last), seed=0, batch_size=4)
     assert row["accuracy"] == 0.5
     assert row["status"] == "ok", "half is far above one in forty"
     last[:, 1] = 2
-    row = ability(setting, replace(pairs, answers=last), 0)
+    row = ability(planted, replace(pairs, answers=last), seed=0, batch_size=4)
     assert (row["accuracy"], row["status"]) == (0, "failed")
     said = "accuracy 0.00 is not above chance (1 in 40): its head effects explain no ability; answers of 2 tokens are"
     assert row["reason"].startswith(said)
 
 
 def test_without_foils_an_answer_must_be_the_likeliest_token(planted: Model) -> None:
-    setting = setting_of(planted)
     for metric in (None, "probability", own_metric):
-        row = ability(setting, repeated(planted, answers=1, metric=metric), 0)
+        row = ability(planted, repeated(planted, answers=1, metric=metric), seed=0, batch_size=4)
         assert (row["accuracy"], row["status"]) == (1, "ok")
         assert np.isnan(row.get("logit_difference", np.nan))
         assert "after the twins" in row["reason"]
@@ -464,7 +458,7 @@ def test_without_foils_an_answer_must_be_the_likeliest_token(planted: Model) -> 
 
 
 def test_with_foils_the_accuracy_is_still_that_of_two_choices(planted: Model) -> None:
-    row = ability(setting_of(planted), repeated(planted, answers=1, foils=[2] * 6, metric=own_metric), 0)
+    row = ability(planted, repeated(planted, answers=1, foils=[2] * 6, metric=own_metric), seed=0, batch_size=4)
     assert (row["accuracy"], row["reason"], row["metric"]) == (1, "", "own_metric")
     assert row["logit_difference"] > 1
 

@@ -14,12 +14,13 @@ from fixtures_tasks import reader
 
 import headscope
 from headscope import metrics
+from headscope.ability import ability
 from headscope.contract import COLUMNS
 from headscope.errors import TaskError, UsageError
 from headscope.grid import Grid
 from headscope.methods import DEFAULT, METHODS
 from headscope.models import Model, load
-from headscope.pipeline import Interrupted, Plan, Setting, ability
+from headscope.pipeline import Interrupted, Plan
 from headscope.runs import Run, open_run
 from headscope.tasks import TASKS
 from headscope.testing import Plant, planted_model
@@ -170,7 +171,7 @@ def test_a_failed_task_is_flagged_in_every_row(monkeypatch: pytest.MonkeyPatch, 
 
 def test_a_task_of_one_group_is_not_said_to_be_below_chance(planted: Model) -> None:
     pairs = TASKS["induction"].build(planted, n=6, rng=np.random.default_rng(0))
-    row = ability(Setting(planted, 8, None, False), replace(pairs, groups=torch.zeros(6, dtype=torch.long)), 0)
+    row = ability(planted, replace(pairs, groups=torch.zeros(6, dtype=torch.long)), seed=0, batch_size=8)
     assert np.isnan(row["accuracy_low"])
     said = "accuracy 1.00 has no interval (all examples are of one group): its head effects explain no ability"
     assert (row["status"], row["reason"]) == ("failed", said)
