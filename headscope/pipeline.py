@@ -24,6 +24,7 @@ from headscope.models import Model, load
 from headscope.prompts import Pairs
 from headscope.report import leading
 from headscope.runs import Run
+from headscope.tasks import DEFAULT as DEFAULT_TASKS
 from headscope.tasks import TASKS
 
 ABSENT_TASK: dict[str, Any] = {
@@ -45,7 +46,7 @@ class Plan:
     """What an analysis is to do, checked before any weights are loaded.
 
     Attributes:
-        tasks: names of tasks; none means all that the model can express.
+        tasks: names of tasks; none means those of `headscope.tasks.DEFAULT` that the model can express.
         methods: names of methods; none means those of `headscope.methods.DEFAULT`.
         n: examples per task.
         seed: of prompts, resamples and donors.
@@ -112,7 +113,7 @@ def analyze(  # noqa: PLR0913 - the one call that users write: each word is an o
 
     Args:
         model: whatever `headscope.load` takes, or a model that it returned.
-        tasks: names (see `headscope list tasks`); by default all that the model can express.
+        tasks: names (see `headscope list tasks`); by default induction, ioi and agreement, if the model can express them.
         methods: names (see `headscope list methods`); by default those of `headscope.methods.DEFAULT`.
         n: examples per task; intervals shrink with its square root.
         seed: of prompts, resamples and donors; the same seed gives the same run.
@@ -225,7 +226,7 @@ def build_tasks(model: Model, plan: Plan) -> tuple[dict[str, Pairs], dict[str, d
     pairs: dict[str, Pairs] = {}
     rows: dict[str, dict[str, Any]] = {}
     problems: list[TaskError] = []
-    for name in plan.tasks or TASKS:
+    for name in plan.tasks or DEFAULT_TASKS:
         task: Task = TASKS[name]
         rng = np.random.default_rng(provenance.seed_for(plan.seed, name))
         rows[name] = {"task": name, "source": task.source}

@@ -21,7 +21,7 @@ TOP = 8
 
 EPILOG = (
     "[bold]Examples[/bold]\n"
-    "  headscope analyze                          the bundled model, all tasks\n"
+    "  headscope analyze                          the bundled model, default tasks\n"
     "  headscope analyze gpt2 --task ioi -n 128   one task, tighter intervals\n"
     "  headscope analyze ./my-model --offline     a local Hugging Face directory\n"
     "  headscope analyze gpt2 -t ioi,induction -m patching --json > top.json\n\n"
@@ -51,7 +51,7 @@ _Tasks = Annotated[
         panel=_WHAT,
         metavar="NAME",
         help="What the model is asked to do (see headscope list tasks); repeat, or separate by commas. "
-        "Default: all that it can read.",
+        "Default: induction, ioi, agreement, where it can read them.",
     ),
 ]
 _Methods = Annotated[

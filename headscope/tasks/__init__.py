@@ -5,6 +5,16 @@ from headscope.tasks.agreement import AGREEMENT
 from headscope.tasks.induction import INDUCTION
 from headscope.tasks.ioi import IOI
 
-TASKS: dict[str, Task] = {task.name: task for task in (INDUCTION, IOI, AGREEMENT)}
+TASKS: dict[str, Task] = {
+    task.name: task
+    for task in (
+        INDUCTION,
+        IOI,
+        AGREEMENT,
+    )
+}
 
-__all__ = ["TASKS"]
+DEFAULT = ("induction", "ioi", "agreement")
+"""What `analyze` asks of a model, unless told otherwise: three different abilities, in a minute on the bundled one."""
+
+__all__ = ["DEFAULT", "TASKS"]
