@@ -14,9 +14,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from headscope.comparing import Comparison, compare
     from headscope.errors import HeadscopeError, ModelError, RunError, TaskError, UsageError
     from headscope.few import race
     from headscope.grid import Grid
+    from headscope.judging import judge
     from headscope.models import Edit, Model, load
     from headscope.pipeline import analyze
     from headscope.prompts import Pairs, Prompts
@@ -28,9 +30,12 @@ _HOMES = {
     "UsageError": "errors",
     "Grid": "grid", "Edit": "models", "Model": "models", "load": "models", "Pairs": "prompts", "Prompts": "prompts",
     "Run": "runs", "open_run": "runs", "analyze": "pipeline", "pairs": "tasks.own", "race": "few",
+    "judge": "judging",
+    "Comparison": "comparing", "compare": "comparing",
 }  # fmt: skip
 
 __all__ = [
+    "Comparison",
     "Edit",
     "Grid",
     "HeadscopeError",
@@ -43,6 +48,8 @@ __all__ = [
     "TaskError",
     "UsageError",
     "analyze",
+    "compare",
+    "judge",
     "load",
     "open_run",
     "pairs",

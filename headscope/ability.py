@@ -9,15 +9,17 @@ from torch import Tensor
 
 from headscope import metrics, statistics
 from headscope.models import Model
-from headscope.prompts import ABSENT, LOG_PROBABILITY, Pairs
+from headscope.prompts import ABSENT, Pairs
 
 
 def ability(model: Model, pairs: Pairs, *, seed: int, batch_size: int = 128) -> dict[str, Any]:
     """How well the model does a task: accuracy and metric with 95 % group-bootstrap intervals.
 
-    Where every example has foils, the accuracy is that of two choices, answers or foils. Elsewhere the model chooses
-    among all its tokens: the likeliest must be an answer, and under `log_probability` every token of the answer must be
-    the likeliest given those before it; there is no logit difference then, and the reason tells the mean metric.
+    Where every example has foils, the accuracy is `headscope.metrics.choice`: one answer must beat each of its foils,
+    and chance is 1 / (1 + foils); the mean of several answers must beat the mean of the foils, and chance is one half.
+    Elsewhere the model chooses among all its tokens: the likeliest must be an answer, and
+    under `log_probability` every token of the answer must be the likeliest given those before it; there is no logit
+    difference then, and the reason tells the mean metric.
 
     The task is failed when the interval of the accuracy reaches down to chance. Where all answers are right, or all
     wrong, resamples show no spread: there the limits of the accuracy are Wilson's, with groups as trials.
@@ -43,12 +45,12 @@ def ability(model: Model, pairs: Pairs, *, seed: int, batch_size: int = 128) -> 
         >>> row["accuracy"], row["status"]
         (1.0, 'ok')
     """
-    foiled = pairs.metric != LOG_PROBABILITY and bool((pairs.foils != ABSENT).any(1).all())
-    # Two choices are judged by their logits, whatever the effects are measured in.
+    foiled = has_foils(pairs)
+    # What is chosen is judged by logits, whatever the effects are measured in.
     judged = replace(pairs, metric="logit_difference") if foiled else pairs
-    value, right = _judge(model, pairs.tokens, judged, batch_size)
+    value, good = _judge(model, pairs.tokens, judged, batch_size)
     twin, _ = _judge(model, pairs.corrupted, judged, batch_size)
-    columns = torch.stack([(value > 0 if foiled else right).double(), value, twin], dim=1).numpy()
+    columns = torch.stack([good, value, twin], dim=1).numpy()
     summary = statistics.summarise(columns, pairs.groups.numpy(), seed=seed)
     row: dict[str, Any] = {
         "n": len(pairs),
@@ -66,21 +68,40 @@ def ability(model: Model, pairs: Pairs, *, seed: int, batch_size: int = 128) -> 
     if not foiled:
         means = f"{measured[1]['value']:.3g} {metrics.unit_of(pairs)}, {measured[2]['value']:.3g} after the twins"
         told.append(f"mean {metrics.name_of(pairs)} {means}")
-    verdict = _verdict(row, chance=0.5 if foiled else 1 / model.vocabulary)
+    verdict = _verdict(row, chance=_chance(pairs) if foiled else 1 / model.vocabulary)
     return row | {"status": "failed" if verdict else "ok", "reason": "; ".join([*verdict, *told])}
 
 
+def has_foils(pairs: Pairs) -> bool:
+    """Whether every example has foils that its answers can be set against.
+
+    Args:
+        pairs: the examples.
+    """
+    whole = pairs.consecutive and bool(((pairs.answers != ABSENT).sum(1) > 1).any())
+    return not whole and bool((pairs.foils != ABSENT).any(1).all())
+
+
+def _chance(pairs: Pairs) -> float:
+    single = (pairs.answers != ABSENT).sum(1) == 1
+    foils = (pairs.foils != ABSENT).sum(1)
+    return float(torch.where(single, 1 / (1 + foils), 0.5).mean())
+
+
 def _judge(model: Model, tokens: Tensor, pairs: Pairs, batch_size: int) -> tuple[Tensor, Tensor]:
-    """The metric after these tokens, and whether the likeliest token at every read is an answer."""
-    values, right = [], []
+    """The metric after these tokens, and 1 where an example is right: by choice, or at every token of the answer."""
+    right = "choice" if has_foils(pairs) else "accuracy"
+    values, good = [], []
     for rows in torch.arange(len(pairs)).split(batch_size):
         part = pairs.select(rows)
+        judged = replace(part, metric=right)  # it reads every token of a consecutive answer, whatever the metric
         own = tokens[rows, : part.tokens.shape[1]]
-        reads = [model.run_at(own, part.mask, at.clamp(min=0)) for at in part.reads.T]
+        reads = [model.run_at(own, part.mask, at.clamp(min=0)) for at in judged.reads.T]
         logits = torch.stack(reads, dim=1)
-        values.append(metrics.evaluate(logits, part).cpu())
-        right.append(metrics.correct(logits, part).cpu())
-    return torch.cat(values), torch.cat(right)
+        clean = model.run_at(part.tokens, part.mask, part.end) if part.metric == metrics.KL else None
+        values.append(metrics.evaluate(logits if part.by_token else logits[:, :1], part, reference=clean).cpu())
+        good.append(metrics.evaluate(logits if judged.by_token else logits[:, :1], judged).cpu())
+    return torch.cat(values), torch.cat(good)
 
 
 def _verdict(row: dict[str, Any], *, chance: float) -> list[str]:

@@ -1,7 +1,7 @@
 """What a method and a task must be, and how per-example values become a tidy table."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -40,7 +40,8 @@ class Method:
 
     Attributes:
         name: its name at the shell.
-        function: `(model, prompts, *, batch_size, progress[, memory][, seed]) -> {score: [example, layer, head]}`.
+        function: `(model, prompts, *, batch_size, progress[, memory][, seed][, metrics]) -> {score: [example, layer,
+            head]}`; with `metrics` it also returns the scores of `with_metrics`.
         needs: the kind of prompts it works on.
         scores: what it returns, in order.
         source: paper and equation.
@@ -69,6 +70,8 @@ class Task:
         source: the paper it follows.
         about: one line for `headscope list tasks`.
         needs_words: it cannot be put into bare token ids.
+        score: `(model, *, n, rng) -> Pairs`, of items with and without a twin, where some have none: only their
+            accuracy is measured. None where every item has a twin.
     """
 
     name: str
@@ -76,6 +79,54 @@ class Task:
     source: str
     about: str
     needs_words: bool = True
+    score: Callable[..., Pairs] | None = None
+
+
+def further_name(score: str, metric: str = "") -> str:
+    """What a score is called by a further metric: `{score}.{metric}`; the task's own metric is not named.
+
+    Args:
+        score: its own name.
+        metric: the further metric's; empty: the task's own.
+
+    Example:
+        >>> further_name("noising", "kl"), further_name("noising")
+        ('noising.kl', 'noising')
+    """
+    return f"{score}.{metric}" if metric else score
+
+
+def with_metrics(method: Method, prompts: Pairs, also: Sequence[metrics.Metric]) -> Method:
+    """The method with each of its scores once more for each further metric, in the metric's unit.
+
+    Args:
+        method: whose function takes `metrics`.
+        prompts: what it is given.
+        also: the further metrics.
+
+    Raises:
+        UsageError: if there is no such metric, or it does not fit the answers.
+
+    Example:
+        >>> import torch
+        >>> ids = torch.ones(4, 2, dtype=torch.long)
+        >>> pairs = Pairs(task="t", tokens=ids, corrupted=ids, mask=ids > 0, groups=torch.arange(4), answers=ids,
+        ...               foils=ids)
+        >>> score = Score(name="noising", meaning="it helps")
+        >>> method = Method(name="m", function=dict, needs=Pairs, scores=(score,), source="own", about="an example")
+        >>> [(each.name, each.unit) for each in with_metrics(method, pairs, ["kl"]).scores]
+        [('noising', None), ('noising.kl', 'nats')]
+    """
+    scores = list(method.scores)
+    for each in metrics.further(prompts, also):
+        name, unit = metrics.name_of(each), metrics.unit_of(each)
+        told = f", by {name}" + ("; counted so that a fall is positive" if metrics.sign_of(each) < 0 else "")
+        scores += [
+            replace(score, name=further_name(score.name, name), meaning=score.meaning + told, unit=unit)
+            for score in method.scores
+            if score.unit is None
+        ]
+    return replace(method, scores=tuple(scores))
 
 
 def table(values: Values, prompts: Prompts, method: Method, *, grid: Grid, seed: int) -> pd.DataFrame:

@@ -11,7 +11,8 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -88,6 +89,48 @@ def digest(data: bytes | Path) -> str:
     return sha.hexdigest()
 
 
+def fingerprint(item: Any) -> str:
+    """The SHA-256 of all arrays in a record: equal where two runs measured the very same prompts in the same order.
+
+    Names, types and shapes count, and what metric is asked for; texts and other words about the arrays do not.
+
+    Args:
+        item: a dataclass of tensors or arrays, of mappings of them and of such dataclasses: prompts.
+
+    Returns:
+        64 hexadecimal digits.
+
+    Example:
+        >>> import torch
+        >>> from headscope.prompts import Prompts
+        >>> one, other = (Prompts(task="t", tokens=torch.tensor([[5, last]]), mask=torch.ones(1, 2) > 0,
+        ...                       groups=torch.arange(1)) for last in (6, 7))
+        >>> fingerprint(one) == fingerprint(one) != fingerprint(other)
+        True
+    """
+    sha = hashlib.sha256()
+    for name, value in sorted(_arrays(item, "").items()):
+        sha.update(f"{name} {value.dtype} {value.shape}\n".encode() + value.tobytes())
+    metric = getattr(item, "metric", "")
+    sha.update(str(getattr(metric, "__name__", metric)).encode())
+    return sha.hexdigest()
+
+
+def _arrays(item: Any, name: str) -> dict[str, Any]:
+    if hasattr(item, "detach"):
+        item = item.detach().cpu().numpy()
+    if hasattr(item, "tobytes"):
+        return {name: item}
+    if is_dataclass(item):
+        item = {part.name: getattr(item, part.name) for part in fields(item)}
+    if not isinstance(item, Mapping):
+        return {}
+    found: dict[str, Any] = {}
+    for part, value in item.items():
+        found |= _arrays(value, f"{name}.{part}")
+    return found
+
+
 def seed_for(seed: int, *names: str) -> int:
     """A seed of its own for every cell of a run, such as (model, task, method).
 
@@ -147,6 +190,11 @@ def _without_places(word: str) -> str:
     option, equals, value = word.partition("=")
     if equals and option.startswith("-"):
         return f"{option}={_without_places(value)}"
+    if ":" in word and "," in word:
+        return ",".join(map(_without_places, word.split(",")))
+    kind, colon, place = word.partition(":")
+    if colon and len(kind) > 1 and kind.isidentifier() and not place.startswith("//"):
+        return f"{kind}:{_without_places(place)}"  # a task's file, such as lambada:/home/me/test.jsonl
     path = Path(word).expanduser() if word.startswith("~") else Path(word)
     if path.is_absolute():
         try:

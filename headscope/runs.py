@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from headscope import plots, report
 from headscope.attention import View
 from headscope.errors import RunError, UsageError
+from headscope.few.outcome import Few, few_from
 from headscope.grid import Grid
 
 SCHEMA = 1
@@ -31,7 +32,9 @@ class Run:
         scores: one row for each task, method, score, layer and head, with interval, ranks and tests.
         tasks: one row for each task: whether the model does it, or why it was left out.
         examples: `task.method.score` -> the per-example values behind a score.
+        groups: task -> the group of every example, which are resampled together.
         views: attention of the top heads on a prompt of each task.
+        few: task -> the verdict on whether a few heads carry it; empty where none was asked for.
     """
 
     identity: Mapping[str, Any]
@@ -39,6 +42,8 @@ class Run:
     tasks: pd.DataFrame
     examples: Examples = field(default_factory=dict)
     views: tuple[View, ...] = ()
+    groups: Mapping[str, Int[Tensor, " example"]] = field(default_factory=dict)
+    few: Mapping[str, Few] = field(default_factory=dict)
 
     def top(
         self, k: int = 8, *, task: str | None = None, method: str | None = None, score: str | None = None
@@ -87,6 +92,8 @@ class Run:
     def save(self, folder: str | Path) -> Path:
         """Write `run.json`, `scores.parquet`, `tasks.parquet`, `examples/` and `report.html` into a folder.
 
+        Verdicts on a few heads, if there are any, go into `few.json`.
+
         Every file is written under another name first, so that none is ever half there.
 
         Args:
@@ -102,9 +109,13 @@ class Run:
             (folder / "examples").mkdir(parents=True, exist_ok=True)
             _write(folder / "scores.parquet", lambda path: self.scores.to_parquet(path, index=False))
             _write(folder / "tasks.parquet", lambda path: self.tasks.to_parquet(path, index=False))
-            _save_arrays(folder / "examples", self.examples, self.views)
+            _save_arrays(folder / "examples", self)
+            if self.few:
+                verdicts = {name: result.record() for name, result in self.few.items()}
+                _write(folder / "few.json", lambda path: path.write_text(json.dumps(verdicts) + "\n", "utf-8"))
             record = {"schema": SCHEMA, **self.identity, "views": [_view_record(view) for view in self.views]}
-            _write(folder / "run.json", lambda path: path.write_text(json.dumps(record, indent=2) + "\n", "utf-8"))
+            record |= {"few": list(self.few)} if self.few else {}
+            _write(folder / "run.json", lambda path: path.write_text(_json(record), "utf-8"))
             # Last, because it is the largest: a disk that fills up here has cost no number.
             report.write(self, folder / "report.html")
         except (OSError, SafetensorError) as error:
@@ -165,15 +176,26 @@ def open_run(folder: str | Path) -> Run:
             )
         scores, tasks = (pd.read_parquet(folder / f"{name}.parquet") for name in ("scores", "tasks"))
         arrays = load_file(folder / "examples" / "values.safetensors")
+        groups = folder / "examples" / "groups.safetensors"  # older runs have none
+        groups = load_file(groups) if groups.exists() else {}
         patterns = load_file(folder / "examples" / "views.safetensors")
         views = tuple(_view(view, patterns[str(index)]) for index, view in enumerate(record.pop("views")))
+        few = _verdicts(folder, record.pop("few", []))
     except (OSError, ValueError, LookupError, TypeError, AttributeError, SafetensorError, UsageError) as error:
         raise RunError(
             f"run folder {str(folder)!r}: {type(error).__name__}: {error}",
             "a folder written by headscope analyze, with run.json, scores.parquet, tasks.parquet and examples/",
             "check the path, or run the analysis again",
         ) from error
-    return Run(identity=record, scores=scores, tasks=tasks, examples=arrays, views=views)
+    return Run(identity=record, scores=scores, tasks=tasks, examples=arrays, views=views, groups=groups, few=few)
+
+
+def _verdicts(folder: Path, names: list[str]) -> dict[str, Few]:
+    """The verdicts that the run says it has; runs before there were any say nothing."""
+    if not names:
+        return {}
+    records = json.loads((folder / "few.json").read_text(encoding="utf-8"))
+    return {name: few_from(records[name]) for name in names}
 
 
 def _view(record: Mapping[str, Any], patterns: Tensor) -> View:
@@ -190,13 +212,21 @@ def _view_record(view: View) -> dict[str, Any]:
     return {"task": view.task, "tokens": view.tokens, "layer_heads": view.layer_heads, "causal": view.causal}
 
 
-def _save_arrays(folder: Path, examples: Examples, views: tuple[View, ...]) -> None:
+def _json(record: Mapping[str, Any]) -> str:
+    return json.dumps(record, indent=2) + "\n"
+
+
+def _save_arrays(folder: Path, run: Run) -> None:
     from safetensors.numpy import save_file
 
-    arrays = {name: np.ascontiguousarray(value.cpu().numpy()) for name, value in examples.items()}
-    patterns = {str(index): np.ascontiguousarray(view.patterns) for index, view in enumerate(views)}
-    _write(folder / "values.safetensors", lambda path: save_file(arrays, path))
-    _write(folder / "views.safetensors", lambda path: save_file(patterns, path))
+    files = {
+        "values": {name: value.cpu().numpy() for name, value in run.examples.items()},
+        "views": {str(index): view.patterns for index, view in enumerate(run.views)},
+        "groups": {task: groups.cpu().numpy() for task, groups in run.groups.items()},
+    }
+    for name, arrays in files.items():
+        whole = {key: np.ascontiguousarray(array) for key, array in arrays.items()}
+        _write(folder / f"{name}.safetensors", lambda path, whole=whole: save_file(whole, path))
 
 
 def _write(path: Path, writer: Any) -> None:

@@ -15,6 +15,8 @@ from headscope.models import Model, load
 if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)  # one worker a core: threads of several would only wait for one another
 
+os.environ["HEADSCOPE_CACHE"] = ""  # what one test has run must not spare another the work
+
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 

@@ -1,13 +1,14 @@
 """A synthetic run for the tests of figures and reports: every kind of row that a real run can hold."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from headscope.attention import View
+from headscope.few.outcome import Few
 
 SCORES = {
     "patching": ("denoising", "noising"),
@@ -24,6 +25,7 @@ class Results:
     scores: pd.DataFrame
     tasks: pd.DataFrame
     views: tuple[View, ...]
+    few: Mapping[str, Few] = field(default_factory=dict)
 
 
 def one_score(task: str, method: str, score: str, grid: tuple[int, int], *, flagged: bool = False) -> pd.DataFrame:

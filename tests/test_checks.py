@@ -202,6 +202,37 @@ def test_an_option_of_unknown_values_needs_a_variant() -> None:
         check_method(own, fresh(), random_pairs(), variants={"how": "three"})
 
 
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("", ""),
+        (
+            "forgets",
+            r"which returns \['mean_z'\]\n  expected: the scores that it declares, in order: \['mean_z', 'mean_z.kl'",
+        ),
+        ("spoils", "whose values differ with further metrics: by"),
+        ("orders", "whose values differ with further metrics in another order: by"),
+    ],
+)
+def test_metrics_add_their_scores_and_change_no_other(fault: str, words: str) -> None:
+    def function(
+        model: Model, pairs: Prompts, *, metrics: tuple[str, ...] = (), batch_size: int = 8, progress: bool = False
+    ) -> Values:
+        """For tests."""
+        own = sound(model, pairs)["mean_z"]
+        found = {"mean_z": own * (1 + (fault == "spoils") * len(metrics))}
+        for place, name in enumerate(() if fault == "forgets" else metrics):
+            found[f"mean_z.{name}"] = own * (1 + (fault == "orders") * place)
+        return found
+
+    broken = method(function, seeded=False)
+    if not fault:
+        check_method(broken, fresh(), random_pairs())
+        return
+    with pytest.raises(ContractError, match=words):
+        check_method(broken, fresh(), random_pairs())
+
+
 # --- broken tasks
 
 

@@ -268,7 +268,9 @@ def test_the_odds_of_single_tokens_need_no_other_logits(gpt2_model: Model, monke
     widths = []
     real = metrics.evaluate
     monkeypatch.setattr(
-        metrics, "evaluate", lambda logits, given: widths.append(logits.shape[-1]) or real(logits, given)
+        metrics,
+        "evaluate",
+        lambda logits, *given, **more: widths.append(logits.shape[-1]) or real(logits, *given, **more),
     )
     mediate_sets(gpt2_model, replace(pairs, answers=pairs.answers[:, :1], metric="probability"), SETS, relative=True)
     assert max(widths) <= 2 * len(pairs)

@@ -279,9 +279,9 @@ def test_means_of_groups_cost_one_run_for_each_example_and_only_those_at_hand_ar
     held: list[int] = []
     real_start, real_values = replay.start, Source.values
 
-    def start(model: Model, part: Pairs, tokens: Tensor) -> replay.Run:
+    def start(model: Model, part: Pairs, tokens: Tensor, **more: Any) -> replay.Run:
         runs.append(len(part))
-        return real_start(model, part, tokens)
+        return real_start(model, part, tokens, **more)
 
     def values(self: Source, *given: Any) -> Any:
         found = real_values(self, *given)
@@ -297,7 +297,7 @@ def test_means_of_groups_cost_one_run_for_each_example_and_only_those_at_hand_ar
 def test_unknown_kinds_of_ablation_are_explained(gpt2_model: Model) -> None:
     expected = (
         "ablation kind 'zreo'\n"
-        "  expected: any of resample, mean, zero, mean_position, mean_template\n"
+        "  expected: any of resample, mean, zero, mean_position, mean_template, counterfactual\n"
         "  to fix it: did you mean 'zero'?"
     )
     with pytest.raises(UsageError) as caught:

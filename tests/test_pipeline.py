@@ -112,7 +112,8 @@ def test_the_same_seed_gives_the_same_run_and_another_does_not(run: Run) -> None
 
 def test_the_identity_says_how_to_repeat_the_run(run: Run) -> None:
     assert run.identity["plan"] == {
-        "tasks": ("ioi", "induction"), "methods": (), "n": 6, "seed": 0, "batch_size": 128, "memory": None,
+        "tasks": ("ioi", "induction"), "methods": (), "metrics": (), "n": 6, "seed": 0, "batch_size": 128,
+        "memory": None,
     }  # fmt: skip
     assert run.identity["complete"] is True
     assert run.identity["model"] == reader("words").identity

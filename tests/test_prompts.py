@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from headscope.errors import UsageError
-from headscope.prompts import ABSENT, Pairs, Prompts, pad, right_pad
+from headscope.prompts import ABSENT, Contrast, Pairs, Prompts, pad, right_pad
 
 
-def unchecked(kind: type[Prompts], **values: Any) -> Prompts:
+def unchecked(kind: type[Any], **values: Any) -> Any:
     """Made as without jaxtyping's import hook, which would refuse wrong shapes before headscope does."""
     made = object.__new__(kind)
     inspect.unwrap(kind.__init__)(made, **values)
@@ -254,3 +254,59 @@ def test_prompts_without_an_end_say_so_when_they_are_read() -> None:
     assert str(caught.value).startswith(
         "position 'end' of task 'random'\n  expected: one of: none, for it names no position\n"
     )
+
+
+# --- what embeddings are compared with
+
+
+def contrast_of(paraphrases: list[list[int]], distractors: list[list[int]]) -> Contrast:
+    (near, near_mask), (distant, distant_mask) = pad(paraphrases, filler=0), pad(distractors, filler=0)
+    return Contrast(paraphrase=near, paraphrase_mask=near_mask, distractor=distant, distractor_mask=distant_mask)
+
+
+def test_a_contrast_goes_where_its_pairs_go() -> None:
+    pairs = contrasted(contrast_of([[1, 2, 3], [4], [5, 6]], [[7], [8, 9, 10, 11], [12]]))
+    part = pairs.select(torch.tensor([2, 0, 2]))
+    assert part.contrast is not None
+    assert part.contrast.paraphrase.tolist() == [[5, 6, 0], [1, 2, 3], [5, 6, 0]]
+    assert part.contrast.paraphrase_mask.sum(1).tolist() == [2, 3, 2]
+    assert part.contrast.distractor.tolist() == [[12], [7], [12]], "columns that are padding in all are dropped"
+    assert replace(pairs, metric="embedding_contrast").contrast is pairs.contrast
+    assert pairs.select(torch.tensor([], dtype=torch.long)).contrast.paraphrase.shape == (0, 3)  # type: ignore[union-attr]
+    assert contrasted(None).select(torch.tensor([1])).contrast is None
+
+
+def test_left_padded_contrasts_are_moved_by_right_pad() -> None:
+    left = torch.tensor([[0, 5, 6], [7, 8, 9]])
+    tokens, mask, _ = right_pad(left, left > 0)
+    moved = Contrast(paraphrase=tokens, paraphrase_mask=mask, distractor=tokens, distractor_mask=mask)
+    assert moved.paraphrase.tolist() == [[5, 6, 0], [7, 8, 9]]
+    with pytest.raises(UsageError) as caught:
+        Contrast(paraphrase=tokens, paraphrase_mask=mask, distractor=left, distractor_mask=left > 0)
+    assert str(caught.value) == (
+        "prompts of task 'distractor' that are not right-padded (example 0)\n"
+        "  expected: real tokens first, padding after them\n"
+        "  to fix it: move them with headscope.prompts.right_pad(tokens, mask, positions)"
+    )
+
+
+def test_contrasts_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"do not fit together: (.|\n)*contrast \(2,\)"):
+        contrasted(contrast_of([[1], [2]], [[3], [4]]))
+    with pytest.raises(UsageError, match=r"prompts of task 'paraphrase' without a token \(example 1\)"):
+        contrast_of([[1], []], [[3], [4]])
+    short = contrast_of([[1], [2]], [[3], [4]])
+    with pytest.raises(UsageError) as caught:
+        unchecked(Contrast, paraphrase=short.paraphrase, paraphrase_mask=short.paraphrase_mask,
+                  distractor=short.distractor[:1], distractor_mask=short.distractor_mask[:1])  # fmt: skip
+    assert str(caught.value) == (
+        "2 paraphrases and 1 distractors\n  expected: one of each for every example\n"
+        "  to fix it: give both for all examples, in their order"
+    )
+
+
+def contrasted(contrast: Contrast | None) -> Pairs:
+    tokens, mask = pad([[1, 2], [3, 4], [5]], filler=0)
+    nothing = torch.full((3, 1), ABSENT)
+    return Pairs(task="t", tokens=tokens, corrupted=tokens, mask=mask, groups=torch.arange(3), answers=nothing,
+                 foils=nothing, contrast=contrast)  # fmt: skip

@@ -18,7 +18,8 @@ from headscope.models import load
 from headscope.runs import Run, check_writable, open_run
 from headscope.testing import Plant, planted_model
 
-FILES = ["examples/values.safetensors", "examples/views.safetensors", "run.json", "scores.parquet", "tasks.parquet"]
+ARRAYS = [f"examples/{name}.safetensors" for name in ("groups", "values", "views")]
+FILES = [*ARRAYS, "run.json", "scores.parquet", "tasks.parquet"]
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +116,7 @@ def test_a_saved_run_comes_back_equal(run: Run, written: Path) -> None:
     for name, value in run.examples.items():
         assert torch.equal(back.examples[name].nan_to_num(-9), value.cpu().nan_to_num(-9))
         assert back.examples[name].dtype == value.dtype
+    assert {task: groups.tolist() for task, groups in back.groups.items()} == {"induction": list(range(6))}
     for one, other in zip(back.views, run.views, strict=True):
         assert (one.task, one.tokens, one.layer_heads, one.causal) == (
             other.task,

@@ -12,6 +12,7 @@ from statsmodels.stats.multitest import multipletests
 
 from headscope import statistics
 from headscope.errors import UsageError
+from headscope.statistics.bootstrap import acceleration, percentiles
 
 CAREFUL = settings(derandomize=True, max_examples=25, deadline=None)
 SEEDS = st.integers(0, 10_000)
@@ -90,6 +91,46 @@ def test_expanded_level_is_the_t_interval_for_gaussian_percentiles():
     level = statistics.expanded_level(0.9, 6)
     half_width = stats.norm.ppf((1 + level) / 2) * np.sqrt(5 / 6)
     assert half_width == pytest.approx(stats.t.ppf(0.95, df=5))
+
+
+def test_the_end_at_the_longer_tail_is_that_of_scipys_bca():
+    values = np.random.default_rng(30).exponential(size=(60, 4)) * np.array([1, -1, 1e-9, 1])
+    groups = np.arange(60)
+    boot = statistics.bootstrap_means(values, statistics.resamples(groups, seed=1, n_resamples=20_000))
+    counts, skewed = np.full(4, 60), acceleration(values, groups)
+    plain = np.array(percentiles(boot, counts, 0.95, expand=False))
+    found = np.array(percentiles(boot, counts, 0.95, expand=False, acceleration=skewed))
+    oracle = stats.bootstrap((values,), np.mean, axis=0, n_resamples=20_000, rng=np.random.default_rng(2))
+    longer, shorter = [1, 0, 1, 1], [0, 1, 0, 0]
+    heads, width = np.arange(4), plain[1] - plain[0]
+    expected = np.array(oracle.confidence_interval)[longer, heads]
+    assert (np.abs(found[longer, heads] - expected) < 0.04 * width).all()
+    assert (np.abs(plain[longer, heads] - expected) > 0.06 * width).all()
+    np.testing.assert_array_equal(found[shorter, heads], plain[shorter, heads])
+
+
+def test_acceleration_is_a_sixth_of_the_skewness_or_the_jackknifes():
+    values, groups = np.random.default_rng(31).exponential(size=(30, 3)), np.arange(30)
+    values[:, 2] = 4.0
+    expected = stats.skew(values[:, :2]) / (6 * np.sqrt(30))
+    np.testing.assert_allclose(acceleration(values, groups), [*expected, 0], rtol=1e-9)
+    np.testing.assert_allclose(acceleration(1e-200 * values, groups), [*expected, 0], rtol=1e-9)
+    holed, groups = sample(32, examples=600, groups=200, holes=0.2)
+    holed = np.column_stack([np.exp(holed), np.full(600, np.nan)])
+    left = [statistics.means(holed[groups != group])[:6] for group in np.unique(groups)]
+    away = np.mean(left, axis=0) - left
+    jackknife = (away**3).sum(axis=0) / (6 * (away**2).sum(axis=0) ** 1.5)
+    found = acceleration(holed, groups)
+    np.testing.assert_allclose(found[:6], jackknife, rtol=0.1)
+    assert found[6] == 0
+
+
+def test_intervals_of_two_groups_and_at_extreme_levels_are_the_ends_of_the_resamples():
+    low, high = statistics.interval(np.array([[3.0], [1.0]]), np.arange(2), seed=0)
+    assert (low[0], high[0]) == (1, 3)
+    values = np.array([[3.0], [0.0], [0.0], [0.0]])
+    low, high = statistics.interval(values, np.arange(4), seed=0, level=0.9999)
+    assert (round(low[0], 3), high[0]) == (0, 3)
 
 
 # --- sign flips

@@ -12,13 +12,22 @@ from hypothesis import strategies as st
 from headscope.errors import TaskError
 from headscope.grammar import lexicon as lex
 from headscope.models import Model, load
-from headscope.prompts import Pairs
-from headscope.tasks import TASKS
+from headscope.prompts import ABSENT, Pairs
+from headscope.tasks import MINI, TASKS
 from headscope.tasks.words import Draft, build_pairs, pool, single_token
 from headscope.testing import check_task
 
 WORDS = ("gpt2", "words", "bert")
-CASES = [(kind, task) for kind in KINDS for task in TASKS if kind != "ids" or not TASKS[task].needs_words]
+UNFIT = {
+    ("words", "greater-than"), ("bert", "greater-than"), ("words", "gender-bias"),
+    ("words", "docstring"), ("words", "docstring-random"),
+}  # fmt: skip
+"""Ways of reading that a task cannot be written in; what it says then is tested beside the task."""
+PLAIN = [task for task in TASKS if task not in MINI]
+"""All tasks but those in the bundled model's own world, which test_tasks_world.py checks."""
+FITTING = {kind: [task for task in PLAIN if (kind, task) not in UNFIT] for kind in WORDS}
+CASES = [(kind, task) for kind in WORDS for task in FITTING[kind]]
+CASES += [("ids", task) for task in PLAIN if not TASKS[task].needs_words]
 
 
 def build(task: str, model: Model, n: int = 12, seed: int = 0) -> Pairs:
@@ -37,6 +46,12 @@ def decoded(model: Model, ids: torch.Tensor) -> list[list[str]]:
 @pytest.mark.parametrize(("kind", "task"), CASES)
 def test_every_task_keeps_its_contract(kind: str, task: str) -> None:
     check_task(TASKS[task], reader(kind))
+
+
+@pytest.mark.parametrize(("kind", "task"), sorted(UNFIT))
+def test_a_task_that_cannot_be_written_says_so_in_three_parts(kind: str, task: str) -> None:
+    with pytest.raises(TaskError, match=rf"^task '{task}' .+\n  expected: .+\n  to fix it: .+$"):
+        build(task, reader(kind))
 
 
 @pytest.mark.parametrize("kind", WORDS)
@@ -71,24 +86,38 @@ def test_the_ioi_twin_names_three_other_people(kind: str) -> None:
         assert len({*others, *pairs.tokens[index][changed].tolist()}) == 5
 
 
+PHRASES = {
+    "none": r"the \w+ (?P<subject>\w+)",
+    "one": r"the (?P<subject>\w+) (near|behind|beside) the (?P<attractor>\w+)",
+    "two": r"the (?P<subject>\w+) (near|behind|beside) the \w+ (near|behind|beside) the (?P<attractor>\w+)",
+    "clause": r"the (?P<subject>\w+) that the (?P<attractor>\w+) (?P<deed>\w+)",
+}
+
+
 @pytest.mark.parametrize("kind", WORDS)
 def test_agreement_follows_the_subject_and_not_the_attractor(kind: str) -> None:
     model = reader(kind)
-    pairs = build("agreement", model, n=40)
+    pairs = build("agreement", model, n=60)
     plurals = set(lex.PEOPLE.values())
-    subjects, attractors = words_at(model, pairs, "subject"), words_at(model, pairs, "attractor")
-    texts = [text.lower().split() for text in pairs.texts]
-    assert subjects == [words[1] for words in texts]
-    assert attractors == [words[-1] for words in texts]
-    congruent = set()
-    for subject, attractor, right, wrong in zip(
-        subjects, attractors, decoded(model, pairs.answers), decoded(model, pairs.foils), strict=True
-    ):
-        assert ("are" in right) == (subject in plurals)
-        assert ("is" in wrong) == (subject in plurals)
-        assert len(right) == len(wrong)
-        congruent.add((subject in plurals, attractor in plurals))
-    assert len(congruent) == 4
+    seen, crossed = [], set()
+    right, wrong = decoded(model, pairs.answers), decoded(model, pairs.foils)
+    for index, text in enumerate(pairs.texts):
+        ((phrase, found),) = ((n, m) for n, p in PHRASES.items() if (m := re.fullmatch(p, text.lower())))
+        one, parts = pairs.select(torch.tensor([index])), found.groupdict()
+        seen.append(phrase)
+        assert words_at(model, one, "subject") == [parts["subject"]]
+        assert ("are" in right[index]) == ("is" in wrong[index]) == (parts["subject"] in plurals)
+        assert len(right[index]) == len(wrong[index])
+        if phrase == "none":
+            assert int(one.positions["attractor"]) == ABSENT
+            continue
+        assert words_at(model, one, "attractor") == [parts["attractor"]]
+        assert parts["attractor"] != parts["subject"]
+        crossed.add((parts["subject"] in plurals, parts["attractor"] in plurals))
+        if phrase == "clause":
+            assert parts["deed"].endswith("s") == (parts["attractor"] not in plurals)
+    assert len(crossed) == 4
+    assert set(seen) == set(PHRASES)
     changed = pairs.tokens != pairs.corrupted
     assert (changed.sum(1) == 1).all()
     assert torch.equal(pairs.first_difference, pairs.positions["subject"])
@@ -116,7 +145,7 @@ def test_induction_repeats_and_the_twin_points_elsewhere(kind: str) -> None:
     assert len(pairs.mask.sum(1).unique()) > 3, "the model must not learn where the answer stands"
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", FITTING["bert"])
 def test_the_end_of_an_encoders_prompt_is_its_mask(task: str) -> None:
     model = reader("bert")
     pairs = build(task, model)
@@ -126,8 +155,7 @@ def test_the_end_of_an_encoders_prompt_is_its_mask(task: str) -> None:
     assert (pairs.tokens[:, 0] == model.tokenizer.cls_token_id).all()
 
 
-@pytest.mark.parametrize("kind", ["gpt2", "words"])
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize(("kind", "task"), [(kind, task) for kind in ("gpt2", "words") for task in FITTING[kind]])
 def test_decoders_read_after_one_bos_and_at_the_last_token(kind: str, task: str) -> None:
     model = reader(kind)
     pairs = build(task, model)
@@ -137,7 +165,7 @@ def test_decoders_read_after_one_bos_and_at_the_last_token(kind: str, task: str)
 
 
 @settings(derandomize=True, max_examples=8, deadline=None)
-@given(n=st.integers(2, 140), seed=st.integers(0, 10_000), task=st.sampled_from(list(TASKS)))
+@given(n=st.integers(2, 140), seed=st.integers(0, 10_000), task=st.sampled_from(FITTING["words"]))
 def test_any_number_of_examples_is_made(n: int, seed: int, task: str) -> None:
     pairs = build(task, reader("words"), n=n, seed=seed)
     assert len(pairs) == n == len(pairs.texts)

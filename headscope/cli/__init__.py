@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from headscope.cli import analysis, bundled, information
+from headscope.cli import analysis, bundled, comparison, information, selection
 from headscope.errors import HeadscopeError
 
 app = typer.Typer(
@@ -60,6 +60,8 @@ def _common(
 
 
 app.command("analyze", epilog=analysis.EPILOG)(analysis.analyze)
+app.command("few", epilog=selection.EPILOG)(selection.few)
+app.command("compare", epilog=comparison.EPILOG)(comparison.compare)
 app.command("list")(information.listing)
 app.command("doctor")(information.doctor)
 app.add_typer(bundled.app, name="mini")

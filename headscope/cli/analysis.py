@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import sys
-from collections.abc import Iterator
-from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
-import typer
+from headscope.cli import folders, options
+from headscope.cli.options import OUTPUT, WHAT, option
 
 if TYPE_CHECKING:
     from headscope.runs import Run
@@ -24,105 +22,62 @@ EPILOG = (
     "  headscope analyze                          the bundled model, default tasks\n"
     "  headscope analyze gpt2 --task ioi -n 128   one task, tighter intervals\n"
     "  headscope analyze ./my-model --offline     a local Hugging Face directory\n"
+    "  headscope analyze gpt2 -t lambada:test.jsonl   a task from a file\n"
     "  headscope analyze gpt2 -t ioi,induction -m patching --json > top.json\n\n"
     "Every option has an environment variable, such as HEADSCOPE_ANALYZE_DEVICE.\n"
     "Exit codes: 0 done, 1 failed, 2 bad input, 130 stopped by Ctrl-C, which keeps\n"
     "the tasks and methods that were finished."
 )
-_WHAT, _HOW, _OUTPUT = "What to analyse", "How to compute it", "Where it goes"
-
-
-def _option(*names: str, panel: str, help: str, metavar: str = " ", envvar: list[str] | None = None) -> Any:
-    return typer.Option(*names, help=help, metavar=metavar, envvar=envvar, show_envvar=False, rich_help_panel=panel)
-
-
-_Model = Annotated[
-    str,
-    typer.Argument(
-        metavar="MODEL",
-        help="[bold]mini[/bold] (bundled), a Hub name such as gpt2, or a Hugging Face directory with safetensors.",
-    ),
-]
 _Tasks = Annotated[
     list[str] | None,
-    _option(
+    option(
         "--task",
         "-t",
-        panel=_WHAT,
+        panel=WHAT,
         metavar="NAME",
-        help="What the model is asked to do (see headscope list tasks); repeat, or separate by commas. "
+        help="What the model is asked to do (see headscope list tasks), or a file as FORMAT:PATH, such as "
+        "lambada:test.jsonl or pairs:mine.csv; repeat, or separate by commas. "
         "Default: induction, ioi, agreement, where it can read them.",
     ),
 ]
 _Methods = Annotated[
     list[str] | None,
-    _option(
+    option(
         "--method",
         "-m",
-        panel=_WHAT,
+        panel=WHAT,
         metavar="NAME",
         help="How heads are scored (see headscope list methods); repeat, or separate by commas. "
         "Default: patching, ablation, attention, attribution, direct.",
     ),
 ]
+_Metrics = Annotated[
+    list[str] | None,
+    option(
+        "--metric",
+        panel=WHAT,
+        metavar="NAME",
+        help="What effects are measured in (see headscope list metrics); repeat, or separate by commas: the first "
+        "instead of each task's own, the others as further scores of patching and ablation, in the same runs. "
+        "Default: each task's own.",
+    ),
+]
 _Examples = Annotated[
     int,
-    _option(
+    option(
         "-n",
         "--examples",
-        panel=_WHAT,
+        panel=WHAT,
         metavar="N",
         envvar=["HEADSCOPE_ANALYZE_N", "HEADSCOPE_ANALYZE_EXAMPLES"],
         help="Examples per task: time grows with it, intervals shrink with its square root.",
     ),
 ]
-_Seed = Annotated[
-    int, _option("--seed", panel=_WHAT, metavar="N", help="Of prompts and resamples: one seed, one result.")
-]
-_Device = Annotated[
-    str,
-    _option(
-        "--device",
-        panel=_HOW,
-        metavar="NAME",
-        help="auto (cuda if there is one, else cpu), cpu, cuda, cuda:1, mps.",
-    ),
-]
-_Dtype = Annotated[
-    str,
-    _option("--dtype", panel=_HOW, metavar="NAME", help="float32, bfloat16 or float16. Small effects need float32."),
-]
-_BatchSize = Annotated[
-    int,
-    _option(
-        "--batch-size", panel=_HOW, metavar="N", help="Examples held at once: less memory if smaller, same results."
-    ),
-]
-_Memory = Annotated[
-    str | None,
-    _option(
-        "--memory",
-        panel=_HOW,
-        metavar="SIZE",
-        help="Memory for intermediate results beside the model, such as 512M or 4G. Default: half of what is free.",
-    ),
-]
-_Offline = Annotated[bool, _option("--offline", panel=_HOW, help="Never use the network.")]
-_Out = Annotated[
-    Path | None,
-    _option(
-        "--out", panel=_OUTPUT, metavar="FOLDER", help="Folder for the run. Default: runs/MODEL, numbered if taken."
-    ),
-]
-_Quiet = Annotated[
-    bool,
-    _option("--quiet", "-q", panel=_OUTPUT, help="No tables and no progress bars: print only where the report is."),
-]
 _Json = Annotated[
     bool,
-    _option(
+    option(
         "--json",
-        panel=_OUTPUT,
+        panel=OUTPUT,
         envvar=["HEADSCOPE_ANALYZE_JSON"],
         help="Print JSON instead of tables: tasks, top heads, paths.",
     ),
@@ -130,18 +85,19 @@ _Json = Annotated[
 
 
 def analyze(  # noqa: PLR0913 - one parameter for each option of the command
-    model: _Model = "mini",
+    model: options.Model = "mini",
     task: _Tasks = None,
     method: _Methods = None,
+    metric: _Metrics = None,
     n: _Examples = 40,
-    seed: _Seed = 0,
-    device: _Device = "auto",
-    dtype: _Dtype = "float32",
-    batch_size: _BatchSize = 128,
-    memory: _Memory = None,
-    offline: _Offline = False,
-    out: _Out = None,
-    quiet: _Quiet = False,
+    seed: options.Seed = 0,
+    device: options.Device = "auto",
+    dtype: options.Dtype = "float32",
+    batch_size: options.BatchSize = 128,
+    memory: options.Memory = None,
+    offline: options.Offline = False,
+    out: options.Out = None,
+    quiet: options.Quiet = False,
     as_json: _Json = False,
 ) -> None:
     """Score every attention head of MODEL and say which ones matter, with intervals.
@@ -156,18 +112,20 @@ def analyze(  # noqa: PLR0913 - one parameter for each option of the command
     from headscope.pipeline import Interrupted, Plan, command_line, execute
     from headscope.replay.memory import parse
     from headscope.runs import check_writable
+    from headscope.tasks.files import split_names
 
     plan = Plan(
-        tasks=_names(task),
-        methods=_names(method),
+        tasks=split_names(task or []),
+        methods=folders.names(method),
+        metrics=folders.names(metric),
         n=n,
         seed=seed,
         batch_size=batch_size,
         memory=None if memory is None else parse(memory),
     )
-    folder = out or _free(_default_folder(model))
+    folder = out or folders.free(folders.default_folder(model))
     show = not (quiet or as_json) and sys.stderr.isatty()
-    with _no_litter(folder):
+    with folders.no_litter(folder):
         check_writable(folder)
         loaded = load(model, device=device, dtype=dtype, offline=offline)
         try:
@@ -177,33 +135,6 @@ def analyze(  # noqa: PLR0913 - one parameter for each option of the command
                 _finish(stop.run, folder, quiet=quiet, as_json=as_json)
             raise
         _finish(run, folder, quiet=quiet, as_json=as_json)
-
-
-def _names(values: list[str] | None) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(name.strip() for value in values or [] for name in value.split(",") if name.strip()))
-
-
-def _default_folder(model: str) -> Path:
-    path = Path(model).expanduser()
-    return Path("runs") / ((path.resolve() if path.is_dir() else path).name or "model")
-
-
-def _free(folder: Path) -> Path:
-    """The folder itself, or with the first number that makes it new."""
-    tries = (folder if i == 1 else folder.with_name(f"{folder.name}-{i}") for i in count(1))
-    return next(path for path in tries if not path.exists() or (path.is_dir() and not any(path.iterdir())))
-
-
-@contextlib.contextmanager
-def _no_litter(folder: Path) -> Iterator[None]:
-    """Remove the folders that were made for a run, where nothing came to be in them."""
-    new = [path for path in (folder, *folder.parents) if not path.exists()]
-    try:
-        yield
-    finally:
-        for path in new:
-            with contextlib.suppress(OSError):
-                path.rmdir()
 
 
 def _finish(run: Run, folder: Path, *, quiet: bool, as_json: bool) -> None:

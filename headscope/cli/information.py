@@ -16,17 +16,18 @@ class Kind(enum.StrEnum):
     models = "models"
     tasks = "tasks"
     methods = "methods"
+    metrics = "metrics"
 
 
 def listing(
-    what: Annotated[Kind, typer.Argument(metavar="WHAT", help="models, tasks or methods.")],
+    what: Annotated[Kind, typer.Argument(metavar="WHAT", help="models, tasks, methods or metrics.")],
     as_json: Annotated[
         bool,
         typer.Option("--json", envvar="HEADSCOPE_LIST_JSON", show_envvar=False, metavar=" ", help="Print JSON."),
     ] = False,
 ) -> None:
-    """List what there is: models, tasks or methods, each with its source."""
-    rows = {Kind.models: _models, Kind.tasks: _tasks, Kind.methods: _methods}[what]()
+    """List what there is: models, tasks, methods or metrics."""
+    rows = {Kind.models: _models, Kind.tasks: _tasks, Kind.methods: _methods, Kind.metrics: _metrics}[what]()
     if as_json:
         sys.stdout.write(json.dumps(rows, indent=2) + "\n")
         return
@@ -57,8 +58,11 @@ def _models() -> list[dict[str, str]]:
 
 def _tasks() -> list[dict[str, str]]:
     from headscope.tasks import TASKS
+    from headscope.tasks.files import FORMATS
 
-    return [{"task": task.name, "what": task.about, "source": task.source} for task in TASKS.values()]
+    rows = [{"task": task.name, "what": task.about, "source": task.source} for task in TASKS.values()]
+    files = [{"task": f"{each.name}:FILE", "what": each.about, "source": each.source} for each in FORMATS.values()]
+    return rows + files
 
 
 def _methods() -> list[dict[str, str]]:
@@ -67,6 +71,15 @@ def _methods() -> list[dict[str, str]]:
     return [
         {"method": m.name, "what": m.about, "scores": ", ".join(s.name for s in m.scores), "source": m.source}
         for m in METHODS.values()
+    ]
+
+
+def _metrics() -> list[dict[str, str]]:
+    from headscope.metrics import BETTER, METRICS, UNITS
+
+    return [
+        {"metric": name, "what": (metric.__doc__ or "").partition("\n")[0], "unit": UNITS[name], "better": BETTER[name]}
+        for name, metric in METRICS.items()
     ]
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 TABLES: dict[str, tuple[str, ...]] = {
@@ -41,8 +42,8 @@ class Few:
         heads: one row per head, best first: its mean effect on the selection half (`selected`) and on the other
             (`value`, 95 % interval), and in which share of resamples it is among the top 3 % (`stability`).
         curve: every measure at every k under every kind of ablation, with 95 % group-bootstrap intervals.
-        controls: the same for random sets of heads (`uniform`, `layer`: as many in each layer as the top k): mean and
-            2.5 to 97.5 % of the sets, and the share of them that do at least as well as the top k (`p`).
+        controls: the same for random sets of heads (`uniform`; `layer`: as many others in each layer as the top k has):
+            mean and 2.5 to 97.5 % of the sets, and the share of them that do at least as well as the top k (`p`).
         smallest: the smallest k that reaches 50, 80 and 90 %; NaN with a reason where none does.
         areas: CPR and CMD.
         probes: completeness and minimality.
@@ -64,6 +65,11 @@ class Few:
     twin: pd.DataFrame = field(repr=False)
     criteria: pd.DataFrame = field(repr=False)
 
+    @property
+    def ablation(self) -> str:
+        """The kind of ablation that the verdict is about; other kinds stand beside it in the tables."""
+        return str(self.facts["ablation"])
+
     def record(self) -> dict[str, Any]:
         """The result as plain values for JSON; what is absent is None."""
         out: dict[str, Any] = {}
@@ -71,7 +77,7 @@ class Few:
             value = getattr(self, item.name)
             if isinstance(value, pd.DataFrame):
                 value = {name: [_plain(cell) for cell in value[name].tolist()] for name in value.columns}
-            out[item.name] = dict(value) if isinstance(value, Mapping) else value
+            out[item.name] = _plain(value)
         return out
 
 
@@ -88,7 +94,7 @@ def few_from(record: Mapping[str, Any]) -> Few:
     for item in fields(Few):
         value = record[item.name]
         if item.name in TABLES:
-            value = pd.DataFrame(value).reindex(columns=list(TABLES[item.name])) if value else empty(item.name)
+            value = pd.DataFrame({name: value[name] for name in TABLES[item.name]})
             value = value.apply(_numbers)
         values[item.name] = value
     return Few(**values)
@@ -115,4 +121,9 @@ def _numbers(column: pd.Series) -> pd.Series:
 
 
 def _plain(cell: Any) -> Any:
-    return None if isinstance(cell, float) and cell != cell else cell  # noqa: PLR0124 - NaN alone differs from itself
+    if isinstance(cell, Mapping):
+        return {str(name): _plain(value) for name, value in cell.items()}
+    if isinstance(cell, (list, tuple)):
+        return [_plain(value) for value in cell]
+    cell = cell.item() if isinstance(cell, np.generic) else cell
+    return None if isinstance(cell, float) and cell != cell else cell

@@ -1,30 +1,33 @@
 """Ablation: what is lost when a head's output is replaced by zero, its mean, or its output on another prompt?"""
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from headscope import replay
-from headscope.contract import Method, Score
+from headscope.contract import Method, Score, further_name
 from headscope.errors import UsageError
 from headscope.methods.replacements import Source
 from headscope.methods.twins import DEFAULTS, Limits, advice
+from headscope.metrics import Metric, name_of, signs
 from headscope.models import Model
 from headscope.prompts import Pairs
 from headscope.replay.edits import HeadSet
 
 KINDS = ("resample", "mean", "zero", "mean_position")
-ALL_KINDS = (*KINDS, "mean_template")
+ALL_KINDS = (*KINDS, "mean_template", "counterfactual")
 Lost = dict[str, Float[Tensor, "example edit"]]
 
 
-def ablation(  # noqa: PLR0913 - the contract's five options and which kinds
+def ablation(  # noqa: PLR0913 - the contract's five options, which kinds and which metrics
     model: Model,
     pairs: Pairs,
     *,
     kinds: Sequence[str] = KINDS,
+    metrics: Sequence[Metric] = (),
     seed: int = 0,
     batch_size: int | None = None,
     memory: int | None = None,
@@ -36,9 +39,11 @@ def ablation(  # noqa: PLR0913 - the contract's five options and which kinds
         mean           z_h := mean of z_h over all positions of all examples
         mean_position  z_h := mean of z_h over the examples, at the same position counted from the first token
         mean_template  z_h := the same over the examples of the same group (on request)
+        counterfactual z_h := z_h on the example's own corrupted twin (on request): noising, as in `patching`
         resample       z_h := z_h on a random prompt of another group (same length where there is one)
 
-    value = m(clean) - m(ablated): positive values mean that the head helps. The kinds can disagree in sign and size;
+    value = m(clean) - m(ablated), with m the metric (minus it where lower is better, see `headscope.metrics.BETTER`):
+    positive values mean that the head helps. The kinds can disagree in sign and size;
     zero takes the model furthest from anything it has seen, resample least (papers reviewed by Li & Janson 2024).
 
     Means are over all examples, the ablated one included. `mean_position` is that of most circuit work, and keeps what
@@ -51,18 +56,20 @@ def ablation(  # noqa: PLR0913 - the contract's five options and which kinds
         model: the model.
         pairs: prompts; the corrupted ones are not used.
         kinds: which replacements.
+        metrics: further ones beside the pairs' own, such as `kl` or `accuracy`, read off the same runs.
         seed: draws the other prompts of `resample`; the draw depends on the prompts, not on their order.
         batch_size: examples that are held at once; changes speed and memory only.
         memory: bytes for intermediate results, by default half of what is free; changes speed and memory only.
         progress: draw a progress bar.
 
     Returns:
-        One array for each kind, in units of the pairs' metric. NaN for examples that reach a position which no other
+        One array for each kind, in units of the pairs' metric, and `resample.kl` and so on for further ones, each in
+        its own unit. NaN for examples that reach a position which no other
         example (of the group) reaches, under `mean_position` (`mean_template`).
-        Cost: heads counterfactual runs for each kind and example, and up to four more.
+        Cost: heads counterfactual runs for each kind and example, for all metrics together, and up to four more.
 
     Raises:
-        UsageError: if a kind is unknown.
+        UsageError: if a kind is unknown, there is no such metric, or it does not fit the pairs' answers.
 
     Example:
         >>> import numpy as np
@@ -77,7 +84,8 @@ def ablation(  # noqa: PLR0913 - the contract's five options and which kinds
         [[7.47, 0.0], [0.0, 7.47]]
     """
     limits = Limits(batch_size=batch_size, memory=memory, progress=progress)
-    lost = _lost(model, pairs, replay.single_heads(model.grid), tuple(kinds), seed, limits)
+    chosen = _Chosen(tuple(kinds), tuple(metrics), seed)
+    lost = _lost(model, pairs, replay.single_heads(model.grid), chosen, limits)
     return {kind: value.unflatten(1, (model.grid.layers, model.grid.heads)) for kind, value in lost.items()}
 
 
@@ -94,10 +102,10 @@ def ablate_sets(
 
     Args:
         model: the model.
-        pairs: prompts; the corrupted ones are not used.
+        pairs: prompts; the corrupted ones are used by `counterfactual` alone.
         sets: sets of (layer, head). Nothing is lost with an empty one.
-        kind: `resample`, `mean`, `zero`, `mean_position` or `mean_template`; as for `ablation`. All heads of a set take
-            their output from the same other prompt.
+        kind: `resample`, `mean`, `zero`, `mean_position`, `mean_template` or `counterfactual`; as for `ablation`. All
+            heads of a set take their output from the same other prompt.
         seed: draws the other prompts of `resample`.
         limits: how much at once.
 
@@ -121,35 +129,48 @@ def ablate_sets(
         >>> ablate_sets(model, pairs, sets, kind="zero").mean(0).abs().round(decimals=2).tolist()
         [0.0, 0.0, 7.47]
     """
-    return _lost(model, pairs, replay.head_sets(model.grid, sets), (kind,), seed, limits)[kind]
+    return _lost(model, pairs, replay.head_sets(model.grid, sets), _Chosen((kind,), (), seed), limits)[kind]
+
+
+class _Chosen(NamedTuple):
+    """Which replacements, by which further metrics, and what draws them."""
+
+    kinds: tuple[str, ...]
+    metrics: tuple[Metric, ...]
+    seed: int
 
 
 def _lost(
     model: Model,
     pairs: Pairs,
     heads: Bool[Tensor, "edit layer head"],
-    kinds: tuple[str, ...],
-    seed: int,
+    chosen: _Chosen,
     limits: Limits,
 ) -> Lost:
-    for kind in kinds:
+    for kind in chosen.kinds:
         if kind not in ALL_KINDS:
             fix = advice(kind, ALL_KINDS, "correct the kind")
             raise UsageError(f"ablation kind {kind!r}", f"any of {', '.join(ALL_KINDS)}", fix)
     order = pairs.groups.argsort(stable=True)  # so that the mean of a group is computed once
     pairs, memory = pairs.select(order), replay.budget(model, limits.memory)
-    portions = list(replay.portions(model, pairs, batch_size=limits.batch_size, memory=memory))
-    source = Source(model=model, pairs=pairs, seed=seed, size=len(portions[0]))
-    found: dict[str, list[Tensor]] = {kind: [] for kind in kinds}
+    own, better = name_of(pairs), signs(pairs, chosen.metrics)
+    found: dict[str, list[Tensor]] = {
+        further_name(kind, "" if name == own else name): [] for name in better for kind in chosen.kinds
+    }
+    portions = list(replay.portions(model, pairs, batch_size=limits.batch_size, memory=memory, also=chosen.metrics))
+    source = Source(model=model, pairs=pairs, seed=chosen.seed, size=len(portions[0]))
     for rows in portions:
         part = pairs.select(rows)
-        base = replay.start(model, part, part.tokens)
-        for kind in kinds:
+        base = replay.start(model, part, part.tokens, also=chosen.metrics)
+        before = {own: base.metric, **base.also}
+        for kind in chosen.kinds:
             label = f"{pairs.task}: {kind} ablation" if limits.progress else ""
             values, lonely = source.values(kind, rows, base.z)
             edits = replay.edits_of(heads, values, part.mask)
-            ablated = replay.replay(base, edits, memory=memory // 2, progress=label)
-            found[kind].append((base.metric[:, None] - ablated).masked_fill(lonely[:, None], torch.nan))
+            for name, ablated in replay.measure(base, edits, memory=memory // 2, progress=label).items():
+                lost = better[name] * (before[name][:, None] - ablated)
+                told = further_name(kind, "" if name == own else name)
+                found[told].append(lost.masked_fill(lonely[:, None], torch.nan))
     back = order.argsort()
     return {kind: torch.cat(values)[back] for kind, values in found.items()}
 

@@ -7,12 +7,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from headscope import replay
+from headscope import metrics, replay
 from headscope.contract import Method, Score
 from headscope.errors import UsageError
 from headscope.methods.twins import DEFAULTS, Limits, Swap, Twins, advice, effects, twins
 from headscope.models import Model
-from headscope.prompts import ABSENT, LOG_PROBABILITY, Pairs, which
+from headscope.prompts import ABSENT, Pairs, which
 from headscope.replay.edits import HeadSet
 
 MEDIATORS = ("z", "pattern")
@@ -192,7 +192,7 @@ def log_odds(logits: Float[Tensor, "example vocabulary"], pairs: Pairs) -> Float
 
 def _with_odds(pairs: Pairs) -> Pairs:
     """The same pairs under the metric -log y, with the odds y = p(foils) / p(answers)."""
-    if pairs.metric == LOG_PROBABILITY:
+    if pairs.consecutive:
         given = f"relative effects on task {pairs.task!r}, whose answers are read token by token"
         raise UsageError(given, "answers and foils that are single tokens", "leave `relative` out")
     counts = torch.stack([(ids != ABSENT).sum(1) for ids in (pairs.answers, pairs.foils)])
@@ -228,7 +228,8 @@ def _split(both: Twins, heads: Tensor, mediator: str, relative: bool) -> tuple[T
         effects(both, Swap(direction=way, site=mediator, heads=heads, places=replay.everywhere(both.pairs.mask)))
         for way in ("noising", "denoising")
     )
-    whole = (both.clean.metric - both.corrupted.metric)[:, None].expand_as(noising)
+    sign = metrics.sign_of(both.pairs)
+    whole = sign * (both.clean.metric - both.corrupted.metric)[:, None].expand_as(noising)
     three = (whole, whole - denoising, noising)
     if relative:  # The metric is -log y, so y(run) / y(x) - 1 is exp(m(x) - m(run)) - 1.
         three = (torch.expm1(whole), torch.expm1(three[1]), torch.expm1(three[2]))

@@ -9,17 +9,18 @@ from jaxtyping import Float
 from torch import Tensor
 
 from headscope import replay
-from headscope.contract import Method, Score
+from headscope.contract import Method, Score, further_name
 from headscope.methods.twins import (
     DEFAULTS,
     DIRECTIONS,
     Limits,
     Swap,
+    all_effects,
     check_site,
-    effects,
     place,
     twins,
 )
+from headscope.metrics import Metric, name_of, signs
 from headscope.models import Model
 from headscope.prompts import Pairs
 
@@ -30,13 +31,15 @@ def patching(
     model: Model,
     pairs: Pairs,
     *,
+    metrics: Sequence[Metric] = (),
     batch_size: int | None = None,
     memory: int | None = None,
     progress: bool = False,
 ) -> dict[str, Float[Tensor, "example layer head"]]:
     """Denoising and noising of each head's z, at all positions, in both directions.
 
-    With m the metric, h a head, and x <- h(y) the run on x in which h puts out what it does on y:
+    With m the metric (minus it where lower is better, see `headscope.metrics.BETTER`), h a head, and x <- h(y) the run
+    on x in which h puts out what it does on y:
 
         denoising(h) = m(corrupted <- h(clean)) - m(corrupted)     is the head sufficient to restore the answer?
         noising(h)   = m(clean) - m(clean <- h(corrupted))         is it necessary?
@@ -47,13 +50,18 @@ def patching(
     Args:
         model: the model.
         pairs: clean and corrupted prompts of equal length.
+        metrics: further ones beside the pairs' own, such as `kl` or `accuracy`, read off the same runs.
         batch_size: examples that are held at once; changes speed and memory only.
         memory: bytes for intermediate results, by default half of what is free; changes speed and memory only.
         progress: draw a progress bar.
 
     Returns:
-        `denoising` and `noising`, in units of the pairs' metric.
-        Cost: 2 x heads counterfactual runs for each example, from the head's layer and the first difference on.
+        `denoising` and `noising`, in units of the pairs' metric, and `denoising.kl` and so on for further ones, each in
+        its own unit. Cost: 2 x heads counterfactual runs for each example, from the head's layer and the first
+        difference on, for all metrics together.
+
+    Raises:
+        UsageError: if there is no such metric, or it does not fit the pairs' answers.
 
     Example:
         >>> import numpy as np
@@ -66,8 +74,10 @@ def patching(
         >>> pairs = TASKS["induction"].build(model, n=2, rng=np.random.default_rng(0))
         >>> [(value.mean(0) > 1).nonzero().tolist() for value in patching(model, pairs).values()]
         [[[0, 0], [1, 1]], [[0, 0], [1, 1]]]
+        >>> list(patching(model, pairs, metrics=["kl"]))
+        ['denoising', 'noising', 'denoising.kl', 'noising.kl']
     """
-    return patch(model, pairs, limits=Limits(batch_size=batch_size, memory=memory, progress=progress))
+    return patch(model, pairs, metrics=metrics, limits=Limits(batch_size=batch_size, memory=memory, progress=progress))
 
 
 def parts(
@@ -174,6 +184,7 @@ def patch(
     *,
     sites: Sequence[str] = ("z",),
     at: Sequence[str] = ("all",),
+    metrics: Sequence[Metric] = (),
     limits: Limits = DEFAULTS,
 ) -> dict[str, Float[Tensor, "example layer head"]]:
     """Denoising and noising of each head, for any parts of it at any named positions.
@@ -183,14 +194,15 @@ def patch(
         pairs: clean and corrupted prompts of equal length.
         sites: `z`, `q`, `k`, `v`, `pattern` (for patterns, positions are those of queries).
         at: `all`, `reading` (where the twins differ), `decision` (where the metric reads), or names of the task.
+        metrics: further ones beside the pairs' own.
         limits: how much at once.
 
     Returns:
-        `{direction}_{site}_{position}`, without the site where it is z and without the position where it is all; NaN
-        for examples that lack the position.
+        `{direction}_{site}_{position}`, without the site where it is z and without the position where it is all, and
+        followed by `.{metric}` for further ones; NaN for examples that lack the position.
 
     Raises:
-        UsageError: if there is no such site or position, or the model's architecture does not allow the site.
+        UsageError: if there is no such site, position or metric, or the model's architecture does not allow the site.
     """
     for site in sites:
         check_site(site)
@@ -198,17 +210,19 @@ def patch(
         place(pairs, name)  # raises here, before anything runs
     singles = replay.single_heads(model.grid)
     heads, which = singles.repeat(len(at), 1, 1), torch.arange(len(at)).repeat_interleave(len(singles))
-    found: dict[str, list[Tensor]] = {
-        score_name(direction, site, name): [] for site, name, direction in product(sites, at, DIRECTIONS)
-    }
-    for both in twins(model, pairs, limits):
+    own, found = name_of(pairs), {}
+    for metric, site, name, direction in product(signs(pairs, metrics), sites, at, DIRECTIONS):
+        found[further_name(score_name(direction, site, name), "" if metric == own else metric)] = []
+    for both in twins(model, pairs, limits, metrics):
         places = torch.stack([place(both.pairs, name) for name in at])
         for direction, site in product(DIRECTIONS, sites):
             swap = Swap(direction=direction, site=site, heads=heads, places=places, at=which)
-            values = effects(both, swap).unflatten(1, (len(at), model.grid.layers, model.grid.heads))
-            values[~places.any(-1).T] = torch.nan
-            for index, name in enumerate(at):
-                found[score_name(direction, site, name)].append(values[:, index])
+            for metric, effect in all_effects(both, swap).items():
+                values = effect.unflatten(1, (len(at), model.grid.layers, model.grid.heads))
+                values[~places.any(-1).T] = torch.nan
+                for index, name in enumerate(at):
+                    told = further_name(score_name(direction, site, name), "" if metric == own else metric)
+                    found[told].append(values[:, index])
     return {name: torch.cat(values) for name, values in found.items()}
 
 

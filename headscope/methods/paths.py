@@ -193,7 +193,8 @@ def edges(
 def _ends(both: Twins, direction: str) -> tuple[replay.Run, replay.Run, int]:
     """The run that is edited, the one that gives values, and the sign of effects."""
     denoising = direction == "denoising"
-    return (both.corrupted, both.clean, 1) if denoising else (both.clean, both.corrupted, -1)
+    sign = metrics.sign_of(both.pairs)
+    return (both.corrupted, both.clean, sign) if denoising else (both.clean, both.corrupted, -sign)
 
 
 def _edges(both: Twins, sends: list[tuple[int, int]], receives: list[tuple[int, int]], paths: Paths) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from headscope import replay
+from headscope import metrics, replay
 from headscope.contract import Method, Score
 from headscope.errors import UsageError
 from headscope.grid import Grid
@@ -87,7 +87,8 @@ def self_repair(  # noqa: PLR0913 - the contract's five options and what is meas
         lost = []
         for name, each in (("direct", direct(edits, mlps=mlps)), ("total", edits)):
             label = f"{pairs.task}: {name} effects" if progress else ""
-            lost.append(part.base.metric[:, None] - replay.replay(part.base, each, memory=part.memory, progress=label))
+            ablated = replay.replay(part.base, each, memory=part.memory, progress=label)
+            lost.append(part.sign * (part.base.metric[:, None] - ablated))
         for name, value in (("direct", lost[0]), ("repair", lost[0] - lost[1])):
             found[name].append(value.unflatten(1, (model.grid.layers, model.grid.heads)))
     return {name: torch.cat(values) for name, values in found.items()}
@@ -231,6 +232,7 @@ class _Part(NamedTuple):
     lonely: Tensor
     memory: int
     progress: bool
+    sign: int
 
 
 def _ablations(model: Model, pairs: Pairs, kind: str, seed: int, limits: Limits) -> Iterator[_Part]:
@@ -244,7 +246,7 @@ def _ablations(model: Model, pairs: Pairs, kind: str, seed: int, limits: Limits)
         part = pairs.select(rows)
         base = replay.start(model, part, part.tokens)
         values, lonely = source.values(kind, rows, base.z)
-        yield _Part(pairs.task, part.mask, base, values, lonely, memory // 2, limits.progress)
+        yield _Part(pairs.task, part.mask, base, values, lonely, memory // 2, limits.progress, metrics.sign_of(pairs))
 
 
 def _responses(part: _Part, chosen: list[tuple[int, int]]) -> Float[Tensor, "example ablated layer head"]:
@@ -261,7 +263,7 @@ def _responses(part: _Part, chosen: list[tuple[int, int]]) -> Float[Tensor, "exa
     for arrival in arrivals(base, edits, ["qkv"], layers=range(grid.layers), memory=room, progress=label):
         after = follow(base, arrival, range(grid.heads), memory=2 * room, direct=True)[:, 0]
         example, ablated = arrival.chunk.example.cpu(), torch.tensor(early)[arrival.chunk.edit.cpu()]
-        found[example, ablated, arrival.layer] = after - base.metric[example, None]
+        found[example, ablated, arrival.layer] = part.sign * (after - base.metric[example, None])
     return found.masked_fill(part.lonely[:, None, None, None], torch.nan)
 
 

@@ -98,6 +98,9 @@ class Source:
             return [own.new_zeros(()).expand_as(own) for own in z], lonely
         if kind == "resample":
             return self._resampled(rows, z[0].shape[1]), lonely
+        if kind == "counterfactual":
+            twins = self.pairs.select(rows)
+            return list(replay.start(self.model, twins, twins.corrupted).z), lonely
         if kind == "mean":
             sums = self._sums(None)
             means = sums.total.sum(1) / sums.count.sum()

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from headscope import replay
+from headscope import metrics, replay
 from headscope.errors import UsageError
 from headscope.models import Model
 from headscope.prompts import ABSENT, Pairs
@@ -47,6 +47,7 @@ class Twins:
         clean, corrupted: the runs.
         memory: bytes that one exchange may take.
         progress: draw progress bars.
+        signs: of each metric's name, whether higher (1) or lower (-1) is better.
     """
 
     pairs: Pairs = field(repr=False)
@@ -54,6 +55,7 @@ class Twins:
     corrupted: replay.Run = field(repr=False)
     memory: int
     progress: bool = False
+    signs: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -75,28 +77,35 @@ class Swap:
     at: Int[Tensor, " edit"] | None = None
 
 
-def twins(model: Model, pairs: Pairs, limits: Limits) -> Iterator[Twins]:
+def twins(model: Model, pairs: Pairs, limits: Limits, also: Sequence[metrics.Metric] = ()) -> Iterator[Twins]:
     """Run both prompts of every example, a portion at a time.
 
     Args:
         model: the model.
         pairs: clean and corrupted prompts of equal length.
         limits: how much at once.
+        also: further metrics, for `all_effects`.
+
+    Raises:
+        UsageError: if there is no such metric, or it does not fit the pairs' answers.
     """
-    memory = replay.budget(model, limits.memory)
-    for rows in replay.portions(model, pairs, batch_size=limits.batch_size, memory=memory):
+    memory, signs = replay.budget(model, limits.memory), metrics.signs(pairs, also)
+    for rows in replay.portions(model, pairs, batch_size=limits.batch_size, memory=memory, also=also):
         part = pairs.select(rows)
         yield Twins(
             pairs=part,
-            clean=replay.start(model, part, part.tokens),
-            corrupted=replay.start(model, part, part.corrupted),
+            clean=replay.start(model, part, part.tokens, also=also),
+            corrupted=replay.start(model, part, part.corrupted, also=also),
             memory=memory // 2,
             progress=limits.progress,
+            signs=signs,
         )
 
 
 def effects(both: Twins, swap: Swap) -> Float[Tensor, "example edit"]:
     """Denoising `m(corrupted <- clean) - m(corrupted)`, or noising `m(clean) - m(clean <- corrupted)`.
+
+    m is the metric, or minus it where lower is better (`metrics.BETTER`): positive values mean that heads help.
 
     Args:
         both: the runs.
@@ -108,16 +117,47 @@ def effects(both: Twins, swap: Swap) -> Float[Tensor, "example edit"]:
     Raises:
         UsageError: if the model's architecture does not allow the edits.
     """
-    restored = swap.direction == "denoising"
-    base, donor = (both.corrupted, both.clean) if restored else (both.clean, both.corrupted)
+    base, edits, memory, label = _exchange(both, swap)
+    patched = replay.replay(base, edits, memory=memory, progress=label)
+    return _sign(swap, metrics.sign_of(both.pairs)) * (patched - base.metric[:, None])
+
+
+def all_effects(both: Twins, swap: Swap) -> dict[str, Float[Tensor, "example edit"]]:
+    """`effects` by every metric that the twins were run for, in one sweep: the pairs' own first, each under its name.
+
+    Args:
+        both: the runs.
+        swap: what is exchanged.
+
+    Returns:
+        One effect for each example and edit, in units of each metric (double precision).
+
+    Raises:
+        UsageError: if the model's architecture does not allow the edits.
+    """
+    base, edits, memory, label = _exchange(both, swap)
+    patched = replay.measure(base, edits, memory=memory, progress=label)
+    before = [base.metric, *base.also.values()]
+    signs = {name: _sign(swap, sign) for name, sign in both.signs.items()}
+    return {
+        name: signs[name] * (value - own[:, None]) for own, (name, value) in zip(before, patched.items(), strict=True)
+    }
+
+
+def _sign(swap: Swap, better: int) -> int:
+    """Denoising counts what the exchange gains, noising what it costs."""
+    return better if swap.direction == "denoising" else -better
+
+
+def _exchange(both: Twins, swap: Swap) -> tuple[replay.Run, replay.Edits, int, str]:
+    """The run that is edited, the edits, the memory that is left for them, and the label of the progress bar."""
+    base, donor = (both.corrupted, both.clean) if swap.direction == "denoising" else (both.clean, both.corrupted)
     at = torch.zeros(len(swap.heads), dtype=torch.long) if swap.at is None else swap.at
     room = both.memory // 4 if swap.site == "pattern" else 0
     values = _values(donor, swap.site, room)
     edits = replay.Edits(site=swap.site, heads=swap.heads, values=values, places=swap.places, at=at)
     label = f"{both.pairs.task}: {swap.direction} {swap.site}" if both.progress else ""
-    patched = replay.replay(base, edits, memory=both.memory - room, progress=label)
-    before = base.metric[:, None]
-    return patched - before if restored else before - patched
+    return base, edits, both.memory - room, label
 
 
 def check_site(site: str) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 
 from headscope.errors import ModelError
-from headscope.grammar import FAMILIES, Document
-from headscope.mini import gates, heads, score, texts
+from headscope.grammar import FAMILIES, Document, splits
+from headscope.mini import gates, heads, score
 from headscope.models import Model
 
 
@@ -61,7 +61,7 @@ def evaluate(model: Model, *, n: int = 300, seed: int = 1) -> Evaluation:
             "mini, or a model that headscope mini train wrote",
             "give --model the model/ folder of a training",
         )
-    documents = {family: texts.held_out(family, "test", n, seed) for family in FAMILIES}
+    documents = {family: splits.held_out(family, "test", n, seed) for family in FAMILIES}
     accuracy = pd.concat([_family(model, family, drawn, ids) for family, drawn in documents.items()], ignore_index=True)
     return Evaluation(
         accuracy=gates.accuracy_gates(accuracy),

@@ -1,21 +1,19 @@
-"""Which texts the bundled model may learn from, and how they are packed into batches."""
+"""The texts that the bundled model learns from, packed into batches."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from random import Random
 from typing import NamedTuple
-from zlib import crc32
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from headscope.grammar import FAMILIES, Document, generate
+from headscope.grammar import FAMILIES, Document
+from headscope.grammar.splits import draw
 from headscope.mini.recipe import Recipe
 from headscope.mini.tokenizer import identifiers
-
-SPLITS = ("dev", "test", "train")
 
 
 class Batch(NamedTuple):
@@ -26,26 +24,6 @@ class Batch(NamedTuple):
     attend: Bool[Tensor, "row 1 query key"]
     targets: Int[Tensor, "row position"]
     weights: Float[Tensor, "row position"]
-
-
-def split(document: Document) -> str:
-    """`dev` and `test` get a twentieth of all texts each, by a hash of the words; the rest is for training."""
-    bucket = crc32(document.key.encode()) % 20
-    return SPLITS[bucket] if bucket < 2 else "train"
-
-
-def draw(family: str, part: str, rng: Random) -> Document:
-    """A document of a family that belongs to a split."""
-    while True:
-        document = generate(family, rng)
-        if split(document) == part:
-            return document
-
-
-def held_out(family: str, part: str, count: int, seed: int) -> list[Document]:
-    """`count` documents of one split, the same for the same seed."""
-    rng = Random(f"{seed}:{part}:{family}")
-    return [draw(family, part, rng) for _ in range(count)]
 
 
 def _stream(mixture: dict[str, float], rng: Random) -> Iterator[Document]:

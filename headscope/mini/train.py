@@ -14,7 +14,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedTokenizerFast
 
-from headscope.grammar import FAMILIES
+from headscope.grammar import FAMILIES, splits
 from headscope.mini import checkpoint, texts, tokenizer
 from headscope.mini.recipe import Recipe
 from headscope.mini.score import right, summary, training_reader
@@ -119,7 +119,7 @@ def train(recipe: Recipe, folder: Path, *, device: str = "cpu", every: int = 200
     model.to(torch.device(device))  # pyright: ignore[reportArgumentType]
     optimiser = _optimiser(model, recipe)
     state = checkpoint.restore(folder, model, optimiser, recipe)
-    dev = {family: texts.held_out(family, "dev", 60, recipe.seed) for family in FAMILIES}
+    dev = {family: splits.held_out(family, "dev", 60, recipe.seed) for family in FAMILIES}
     total = recipe.steps + recipe.finish
     bar = tqdm(total=total, initial=state["step"], disable=not progress, unit="step")
     began = time.monotonic() - state["seconds"]

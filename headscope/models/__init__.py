@@ -5,5 +5,6 @@ from headscope.models.loading import load
 from headscope.models.protocol import Edit, Model
 from headscope.models.selfcheck import self_check
 from headscope.models.sources import ALIASES
+from headscope.models.untrained import untrained
 
-__all__ = ["ALIASES", "BridgeModel", "Edit", "Model", "load", "self_check"]
+__all__ = ["ALIASES", "BridgeModel", "Edit", "Model", "load", "self_check", "untrained"]

@@ -106,7 +106,7 @@ def _from_files(
         tokenizer = reading.read_tokenizer(place)
     record = {"name": place.name, "source": place.kind, "revision": place.revision, "commit": place.commit}
     record |= {"weights_sha256": identity.files_digest(files), "weights_hashed": "files", "random_weights": missing}
-    return _finish(model.to(device), tokenizer, record, check=check)
+    return finish(model.to(device), tokenizer, record, check=check)
 
 
 def _from_live(source: nn.Module, tokenizer: Any, device: torch.device, dtype: torch.dtype, *, check: bool) -> Model:
@@ -118,7 +118,7 @@ def _from_live(source: nn.Module, tokenizer: Any, device: torch.device, dtype: t
     name = Path(str(getattr(source.config, "_name_or_path", "") or type(source).__name__)).name
     record = {"name": name, "source": "live model", "revision": None, "commit": None}
     record |= {"weights_sha256": identity.parameters_digest(model), "weights_hashed": "parameters"}
-    return _finish(model, tokenizer, record | {"random_weights": []}, check=check)
+    return finish(model, tokenizer, record | {"random_weights": []}, check=check)
 
 
 def _from_bridge(source: Any, tokenizer: Any, device: str, *, check: bool) -> Model:
@@ -138,10 +138,11 @@ def _from_bridge(source: Any, tokenizer: Any, device: str, *, check: bool) -> Mo
         "parameters": wrapping.parameter_count(source),
     }
     found = source.tokenizer if tokenizer is None else tokenizer
-    return _checked(source, found, record, None, check=check)
+    return checked(source, found, record, None, check=check)
 
 
-def _finish(model: Any, tokenizer: Any, record: dict[str, Any], *, check: bool) -> Model:
+def finish(model: Any, tokenizer: Any, record: dict[str, Any], *, check: bool) -> bridge.BridgeModel:
+    """A plain Hugging Face model that is ours to change, checked and wrapped; completes `record`."""
     _refuse_nan(model, record["name"])
     # Counted now: the bridge keeps copies of fused query, key and value weights.
     record["parameters"] = sum(value.numel() for value in model.parameters())
@@ -154,10 +155,13 @@ def _finish(model: Any, tokenizer: Any, record: dict[str, Any], *, check: bool) 
         # Other attention kernels return no patterns, and differ from this one in the fourth digit.
         model.set_attn_implementation("eager")
         reference = _plain_logits(model) if check else None
-    return _checked(wrapping.wrap(model, name=record["name"]), tokenizer, record, reference, check=check)
+    return checked(wrapping.wrap(model, name=record["name"]), tokenizer, record, reference, check=check)
 
 
-def _checked(wrapped: Any, tokenizer: Any, record: dict[str, Any], reference: Tensor | None, *, check: bool) -> Model:
+def checked(
+    wrapped: Any, tokenizer: Any, record: dict[str, Any], reference: Tensor | None, *, check: bool
+) -> bridge.BridgeModel:
+    """A TransformerBridge as a model, with its self-check; completes `record`."""
     model = bridge.model_of(wrapped, name=record["name"], tokenizer=tokenizer, identity=record)
     record.update(identity.describe(model))
     record["self_check"] = None

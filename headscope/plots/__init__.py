@@ -5,7 +5,11 @@
 """
 
 from headscope.plots.attention import pattern
+from headscope.plots.comparison import scatter
+from headscope.plots.few import few_curve
+from headscope.plots.few_sets import few_halves, few_tradeoff
 from headscope.plots.grids import heatmap, select
+from headscope.plots.overlap import few_overlap, few_shared
 from headscope.plots.pictures import save_picture, svg
 from headscope.plots.rankings import accuracies, ranking
 from headscope.plots.theme import DARK, LIGHT, Theme, question
@@ -15,11 +19,17 @@ __all__ = [
     "LIGHT",
     "Theme",
     "accuracies",
+    "few_curve",
+    "few_halves",
+    "few_overlap",
+    "few_shared",
+    "few_tradeoff",
     "heatmap",
     "pattern",
     "question",
     "ranking",
     "save_picture",
+    "scatter",
     "select",
     "svg",
 ]

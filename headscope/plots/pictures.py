@@ -10,6 +10,7 @@ import numpy as np
 from plotly import graph_objects as go
 
 from headscope.errors import HeadscopeError, UsageError
+from headscope.plots.strokes import DASHES, bars, block, lettered, numbers, strokes
 from headscope.plots.words import Number
 
 WIDTH = 760
@@ -19,7 +20,7 @@ def save_picture(figure: go.Figure, path: str | Path) -> Path:
     """Write a figure to `path`: `.svg` (needs nothing), `.html` (one file, no network) or `.png` (needs Chrome).
 
     Args:
-        figure: a figure of this package; for SVG any figure of heatmaps and dots.
+        figure: a figure of this package; for SVG any figure of heatmaps, lines and dots.
         path: where to write; its ending chooses the format.
 
     Returns:
@@ -60,7 +61,7 @@ def _png(figure: go.Figure, path: Path) -> None:
 
 
 def svg(figure: go.Figure) -> str:
-    """A figure of heatmaps or of dots with bars as SVG text, the same colours and places, without hover.
+    """A figure of heatmaps, or of lines, areas and dots with bars, as SVG text: the same colours and places, no hover.
 
     Example:
         >>> svg(go.Figure(go.Heatmap(z=[[0.0, 1.0]]))).count("<rect")
@@ -70,7 +71,9 @@ def svg(figure: go.Figure) -> str:
     height = shape.height or 400
     longest = max((len(unescape(name)) for name in shape.yaxis.ticktext or ()), default=0)
     below = 40 + 5.5 * longest if shape.xaxis.tickangle else 52
-    box = _Box(figure, left=min(300.0, 34 + 6.6 * longest), top=shape.margin.t or 60, bottom=height - below)
+    below = max(below, shape.margin.b or 0) if _at_foot(figure) else below
+    left = min(300.0, 34 + 6.6 * longest + (14 if shape.yaxis.title.standoff else 0))
+    box = _Box(figure, left=left, top=shape.margin.t or 60, bottom=height - below)
     ink = shape.font.color or "#000000"
     lines = [
         _background(height, shape.paper_bgcolor or "#ffffff"),
@@ -79,7 +82,7 @@ def svg(figure: go.Figure) -> str:
         *_legend(figure, box, ink),
     ]
     for trace in traces(figure):
-        lines += _cells(trace, box) if trace.type == "heatmap" else _dots(trace, box)
+        lines += _cells(trace, box) if trace.type == "heatmap" else _points(trace, box, ink)
     family = escape(shape.font.family or "sans-serif")
     space = 'xmlns="http://www.w3.org/2000/svg"'
     head = f'<svg {space} viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" font-family="{family}">'
@@ -95,8 +98,14 @@ class _Box:
         xs, ys = _extent(figure)
         self.xs = self.layout.xaxis.range or xs
         self.ys = self.layout.yaxis.range or ys
+        self.log = self.layout.xaxis.type == "log"
+        if self.layout.yaxis.scaleanchor:  # a unit is as long either way
+            half = abs((bottom - top) * (self.xs[1] - self.xs[0]) / (self.ys[1] - self.ys[0])) / 2
+            middle = (self.left + self.right) / 2
+            self.left, self.right = middle - half, middle + half
 
     def x(self, value: Number) -> float:
+        value = np.log10(value) if self.log else value
         return float(self.left + (value - self.xs[0]) / (self.xs[1] - self.xs[0]) * (self.right - self.left))
 
     def y(self, value: Number) -> float:
@@ -106,18 +115,25 @@ class _Box:
         x, y = self.layout.xaxis, self.layout.yaxis
         marks = x.tickvals if x.tickvals is not None else _round_numbers(*self.xs)
         texts = x.ticktext if x.ticktext is not None else [f"{mark:.3g}" for mark in marks]
+        names = [pair for pair in zip(marks, texts, strict=True) if self._inside(pair[0])]
+        names = [] if x.showticklabels is False else names
         turn, side = x.tickangle or 0, "end" if x.tickangle else "middle"
-        names = zip(marks, texts, strict=True)
         lines = [_text(self.x(at), self.bottom + 16, word, ink, side, turn=turn) for at, word in names]
         rows = zip(y.tickvals or (), y.ticktext or (), strict=True)
         lines += [_text(self.left - 8, self.y(at) + 4, word, ink, "end") for at, word in rows]
-        middle, foot = (self.left + self.right) / 2, (self.layout.height or 400) - 14
+        middle, foot = (self.left + self.right) / 2, min((self.layout.height or 400) - 14, self.bottom + 38)
         lines.append(_text(middle, foot, x.title.text or "", ink, "middle"))
-        lines.append(_text(self.left, self.top - 6, y.title.text or "", ink, "end"))
+        if y.title.standoff:  # beside the numbers, upwards
+            lines.append(_text(14, (self.top + self.bottom) / 2, y.title.text or "", ink, "middle", turn=-90))
+        else:
+            lines.append(_text(self.left, self.top - 6, y.title.text or "", ink, "end"))
         if x.zeroline and self.xs[0] < 0 < self.xs[1]:
             at = self.x(0)
             lines.append(f'<path d="M{at:.1f} {self.top:.1f}V{self.bottom:.1f}" stroke="{x.zerolinecolor or ink}"/>')
         return lines
+
+    def _inside(self, value: Number) -> bool:
+        return not self.log or bool(self.left - 1 <= self.x(value) <= self.right + 1)
 
 
 def traces(figure: go.Figure) -> Any:
@@ -133,22 +149,17 @@ def _extent(figure: go.Figure) -> tuple[list[float], list[float]]:
     if not _has_dots(figure):
         rows, columns = np.shape(traces(figure)[0].z) if figure.data else (1, 1)
         return [-0.5, columns - 0.5], [rows - 0.5, -0.5]
-    ends = [end for trace in traces(figure) for end in np.concatenate([np.asarray(side) for side in _bar(trace)])]
+    ends = [end for trace in traces(figure) for end in np.concatenate(bars(trace, "x"))]
     known = np.array([0.0, *ends])
     low, high = float(np.nanmin(known)), float(np.nanmax(known))
     margin = 0.05 * (high - low) or 1.0
     return [low - margin, high + margin], [1.0, 0.0]
 
 
-def _bar(trace: Any) -> tuple[np.ndarray, np.ndarray]:
-    value = np.asarray(trace.x, dtype=float)
-    return value - np.nan_to_num(trace.error_x.arrayminus), value + np.nan_to_num(trace.error_x.array)
-
-
 def _round_numbers(low: Number, high: Number) -> list[float]:
     step = 10.0 ** np.floor(np.log10(high - low))
     step = next(step * part for part in (0.1, 0.2, 0.5, 1, 2) if (high - low) / (step * part) <= 8)
-    return [round(float(mark), 12) for mark in np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step]
+    return [round(float(mark), 12) + 0.0 for mark in np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step]
 
 
 def _cells(trace: Any, box: _Box) -> list[str]:
@@ -160,7 +171,11 @@ def _cells(trace: Any, box: _Box) -> list[str]:
     for (row, column), value in np.ndenumerate(values):
         if np.isfinite(value):
             place = 0.5 if high == low else min(max((value - low) / (high - low), 0.0), 1.0)
-            lines.append(_cell(box, row, column, _mix(colours, place)))
+            colour = _mix(colours, place)
+            lines.append(_cell(box, row, column, colour))
+            if trace.texttemplate:
+                light = sum(int(colour[at : at + 2], 16) for at in (1, 3, 5)) > 380
+                lines += block(box.x(column), box.y(row), trace.text[row][column], "#1b1f27" if light else "#ffffff")
     return lines + (_key(box, colours, (low, high)) if trace.showscale is not False else [])
 
 
@@ -190,30 +205,68 @@ def _mix(colours: list[str], place: Number) -> str:
     return "#" + "".join(f"{round(a + (b - a) * part):02x}" for a, b in zip(*ends, strict=True))
 
 
-def _dots(trace: Any, box: _Box) -> list[str]:
-    bar = trace.error_x.color or "#5a6272"
-    lines = []
-    for value, row, low, high in zip(trace.x, trace.y, *_bar(trace), strict=True):
-        y = box.y(row)
-        lines.append(f'<path d="M{box.x(low):.1f} {y:.1f}H{box.x(high):.1f}" stroke="{bar}" stroke-width="1.5"/>')
-        lines.append(_dot(trace, box.x(value), y))
+def _points(trace: Any, box: _Box, ink: str) -> list[str]:
+    """A line or an area, words, and marks with their interval bars."""
+    if trace.mode == "text":
+        return lettered(trace, box, ink)
+    lines = strokes(trace, box)
+    if "markers" not in (trace.mode or "markers"):
+        return lines
+    x, y = numbers(trace.x), numbers(trace.y)
+    for one, other, low, high, foot, head in zip(x, y, *bars(trace, "x"), *bars(trace, "y"), strict=True):
+        across, up = box.x(one), box.y(other)
+        paint = f'stroke="{trace.error_x.color or trace.error_y.color or "#5a6272"}" stroke-width="1.5"'
+        lines += [f'<path d="M{box.x(low):.1f} {up:.1f}H{box.x(high):.1f}" {paint}/>'] if low < high else []
+        lines += [f'<path d="M{across:.1f} {box.y(foot):.1f}V{box.y(head):.1f}" {paint}/>'] if foot < head else []
+        lines.append(_dot(trace, across, up))
     return lines
 
 
 def _dot(trace: Any, x: Number, y: Number) -> str:
-    colour = trace.marker.color or "#1f5fa8"
+    colour = trace.marker.color or trace.marker.line.color or "#1f5fa8"
+    if str(trace.marker.symbol).startswith("x"):
+        cross = f"M{x - 4:.1f} {y - 4:.1f}l8 8m0 -8l-8 8"
+        return f'<path d="{cross}" fill="none" stroke="{colour}" stroke-width="2.5"/>'
     fill = "none" if str(trace.marker.symbol).endswith("-open") else colour
+    if str(trace.marker.symbol).startswith("square"):
+        place = f'x="{x - 4:.1f}" y="{y - 4:.1f}" width="8" height="8"'
+        return f'<rect {place} fill="{fill}" stroke="{colour}" stroke-width="1.5"/>'
     return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4.5" fill="{fill}" stroke="{colour}" stroke-width="1.5"/>'
 
 
+def _at_foot(figure: go.Figure) -> bool:
+    legend: Any = figure.layout.legend  # pyright: ignore[reportAttributeAccessIssue]
+    return legend.yref == "container"
+
+
 def _legend(figure: go.Figure, box: _Box, ink: str) -> list[str]:
-    lines, x = [], float(box.right)
-    for trace in reversed([trace for trace in traces(figure) if trace.type == "scatter" and trace.name]):
+    listed = [
+        trace for trace in traces(figure) if trace.type == "scatter" and trace.name and trace.showlegend is not False
+    ]
+    lines: list[str] = []
+    if _at_foot(figure):
+        for place, trace in enumerate(listed):
+            x, y = 60 + 230 * (place % 3), box.bottom + 62 + 18 * (place // 3)
+            lines.append(_text(x + 32, y, trace.name, ink, "start"))
+            lines += _sample(trace, x, y - 4)
+        return lines
+    x = float(box.right)
+    for trace in reversed(listed):
         lines.append(_text(x, box.top - 10, trace.name, ink, "end"))
         x -= 16 + 6 * len(unescape(trace.name))
         lines.append(_dot(trace, x + 4, box.top - 14))
         x -= 14
     return lines
+
+
+def _sample(trace: Any, x: Number, y: Number) -> list[str]:
+    """How a line or a mark looks, for the legend."""
+    lines = []
+    if "lines" in (trace.mode or ""):
+        dash = DASHES.get(trace.line.dash or "", "")
+        dash = f' stroke-dasharray="{dash}"' if dash else ""
+        lines.append(f'<path d="M{x:.1f} {y:.1f}h26" stroke="{trace.line.color}" stroke-width="2"{dash}/>')
+    return lines + ([_dot(trace, x + 13, y)] if "markers" in (trace.mode or "markers") else [])
 
 
 def _background(height: Number, colour: str) -> str:

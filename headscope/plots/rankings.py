@@ -52,7 +52,7 @@ def ranking(
     found = shown["q"].lt(0.05)
     for rows, name, symbol in ((found, "q < 0.05", "circle"), (~found, "q >= 0.05 or not tested", "circle-open")):
         if rows.any():
-            figure.add_trace(_dots(shown[rows], name=name, symbol=symbol, theme=theme))
+            figure.add_trace(dots(shown[rows], name=name, symbol=symbol, theme=theme))
             said = [details(row, signed=signed) for row in shown[rows].itertuples()]
             figure.data[-1].update(customdata=said, hovertemplate=HOVER)
     names = [
@@ -65,10 +65,17 @@ def ranking(
         gridcolor=theme.rule,
     )
     figure.update_xaxes(title=broken(str(frame["unit"].iloc[0]), 36), zeroline=True, zerolinecolor=theme.muted)
-    return _with_legend(figure, rows=len(shown), step=21)
+    return with_legend(figure, rows=len(shown), step=21)
 
 
-def _with_legend(figure: go.Figure, *, rows: int, step: int) -> go.Figure:
+def with_legend(figure: go.Figure, *, rows: int, step: int) -> go.Figure:
+    """The figure with its legend above the picture, and as high as its rows need.
+
+    Args:
+        figure: dots in rows.
+        rows: how many.
+        step: the height of each, in pixels.
+    """
     legend = {"orientation": "h", "x": 1, "xanchor": "right", "y": 1, "yanchor": "bottom", "font": {"size": 11}}
     top = figure.layout.margin.t + 24  # pyright: ignore[reportAttributeAccessIssue]
     return figure.update_layout(legend=legend, showlegend=True, margin_t=top, height=top + 90 + step * max(rows, 1))
@@ -78,7 +85,15 @@ def _missing(absent: int) -> str:
     return f"; {absent} without a number" if absent else ""
 
 
-def _dots(rows: pd.DataFrame, *, name: str, symbol: str, theme: Theme) -> go.Scatter:
+def dots(rows: pd.DataFrame, *, name: str, symbol: str, theme: Theme) -> go.Scatter:
+    """Values as dots with interval bars, each in the row of its index.
+
+    Args:
+        rows: with `value`, `low` and `high`; a dot without an interval has no bar.
+        name: in the legend.
+        symbol: plotly's name of the mark.
+        theme: the colours.
+    """
     low, high = rows["value"] - rows["low"], rows["high"] - rows["value"]
     return go.Scatter(
         x=rows["value"].to_numpy(dtype=float),
@@ -123,9 +138,9 @@ def accuracies(tasks: pd.DataFrame, *, theme: Theme = LIGHT) -> go.Figure:
     for status, (name, symbol) in styles.items():
         chosen = rows[(rows["status"] == status) & rows["accuracy"].notna()]
         if not chosen.empty:
-            dots = chosen.rename(columns={"accuracy": "value", "accuracy_low": "low", "accuracy_high": "high"})
+            answered = chosen.rename(columns={"accuracy": "value", "accuracy_low": "low", "accuracy_high": "high"})
             texts = [_accuracy_text(row) for row in chosen.itertuples()]
-            figure.add_trace(_dots(dots, name=name, symbol=symbol, theme=theme))
+            figure.add_trace(dots(answered, name=name, symbol=symbol, theme=theme))
             figure.data[-1].update(text=texts, hovertemplate="%{text}<extra></extra>")
     names = [plain(str(row.task)) + ("" if pd.notna(row.accuracy) else f" ({row.status})") for row in rows.itertuples()]
     figure.update_yaxes(tickvals=list(range(len(rows))), ticktext=names, range=[len(rows) - 0.5, -0.5])
@@ -133,7 +148,7 @@ def accuracies(tasks: pd.DataFrame, *, theme: Theme = LIGHT) -> go.Figure:
     figure.update_xaxes(
         title="accuracy", range=[-0.02, 1.02], tickvals=marks, ticktext=[words.percent(mark) for mark in marks]
     )
-    return _with_legend(figure, rows=len(rows), step=26)
+    return with_legend(figure, rows=len(rows), step=26)
 
 
 def _accuracy_text(row: object) -> str:

@@ -18,6 +18,8 @@ class Theme:
     Attributes:
         ink, muted, paper, rule: text, secondary text, background and grid lines.
         point: marks that carry a value.
+        series: lines that stand beside one another, `point` first; told apart under the common colour-vision
+            deficiencies (after Okabe and Ito), and never by colour alone.
         absent: cells for which there is no number; told apart from every colour of both scales.
         diverging: from negative to positive, pale (or dark) at 0. Red to blue, told apart under the common
             colour-vision deficiencies (ColorBrewer RdBu).
@@ -29,6 +31,7 @@ class Theme:
     paper: str
     rule: str
     point: str
+    series: tuple[str, ...]
     absent: str
     diverging: tuple[str, ...]
     sequential: tuple[str, ...]
@@ -40,6 +43,7 @@ LIGHT = Theme(
     paper="#ffffff",
     rule="#dfe3ea",
     point="#1f5fa8",
+    series=("#1f5fa8", "#c05600", "#00795a", "#8d4a8a"),
     absent="#b4b4b4",
     diverging=(
         "#67001f",
@@ -62,6 +66,7 @@ DARK = Theme(
     paper="#14171d",
     rule="#333a46",
     point="#7cb8ff",
+    series=("#7cb8ff", "#ffb15c", "#4fd0a5", "#e3a3dc"),
     absent="#6d6d6d",
     diverging=(
         "#ffc9b8",

@@ -59,6 +59,18 @@ def ranks(low: Number, high: Number) -> str:
     return count(low) if low == high else f"{count(low)}-{count(high)}"
 
 
+def sizes(low: Number, high: Number) -> str:
+    """The interval of a number of heads, which may have no upper end: some resamples never reach what is asked.
+
+    Example:
+        >>> sizes(2, 5), sizes(2, float("nan")), sizes(float("nan"), float("nan"))
+        ('2-5', '2 or more', 'none')
+    """
+    if math.isnan(float(high)) and not math.isnan(float(low)):
+        return f"{count(low)} or more"
+    return ranks(low, high)
+
+
 def probability(value: Number) -> str:
     """A p or q value with its relation sign, ready to stand after its letter.
 

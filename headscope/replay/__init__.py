@@ -27,7 +27,7 @@ from headscope.replay.edits import (
     single_heads,
 )
 from headscope.replay.engine import streams
-from headscope.replay.front import Run, budget, portions, replay, start
+from headscope.replay.front import Run, budget, example_bytes, measure, portions, replay, start
 from headscope.replay.plan import Chunk, Plan, plan, whole_forward
 from headscope.replay.reading import Reader
 from headscope.replay.whole import Whole, read, run_whole
@@ -44,7 +44,9 @@ __all__ = [
     "each_position",
     "edits_of",
     "everywhere",
+    "example_bytes",
     "head_sets",
+    "measure",
     "named_position",
     "plan",
     "portions",

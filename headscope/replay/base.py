@@ -1,6 +1,6 @@
 """A finished run with all that counterfactual runs start from."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from headscope import metrics
 from headscope.models.program import Program, attend, pattern, repeated, visible
 from headscope.prompts import Pairs
 from headscope.replay.reading import Reader
@@ -28,6 +29,7 @@ class Base:
         z: every head's output of each layer.
         last: the residual stream after the last block, where the metric reads.
         metric: the metric of the run itself, for each example.
+        also: further metrics of the run itself, by name.
         held: what was computed of the layer at hand.
     """
 
@@ -40,6 +42,7 @@ class Base:
     z: list[Float[Tensor, "example position head d_head"]] = field(repr=False)
     last: Float[Tensor, "example read d_model"] = field(repr=False)
     metric: Float[Tensor, " example"]
+    also: dict[str, Float[Tensor, " example"]] = field(default_factory=dict)
     held: dict[tuple[int, str], Tensor] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
@@ -108,21 +111,23 @@ class Base:
 
 
 @torch.no_grad()
-def run(program: Program, pairs: Pairs, tokens: Int[Tensor, "example position"], reader: Reader | None = None) -> Base:
+def run(
+    program: Program, pairs: Pairs, tokens: Int[Tensor, "example position"], also: Sequence[metrics.Metric] = ()
+) -> Base:
     """Run prompts once and keep what replays need.
 
     Args:
         program: the model, cut open.
         pairs: what is read, and the mask.
         tokens: the pairs' own clean or corrupted tokens.
-        reader: reads the metric; made from the pairs if not given.
+        also: further metrics to read.
 
     Returns:
-        The run. Cost: one forward for each example, all positions.
+        The run. Cost: one forward for each example, all positions, and what `Reader.of` needs.
     """
     device = program.unembed.weight.device
     mask = pairs.mask.to(device)
-    reader = reader or Reader.of(program, pairs)
+    reader = Reader.of(program, pairs, also)
     residual = program.embed(tokens.to(device), mask)
     streams, keys, values, outputs = [], [], [], []
     places = torch.arange(mask.shape[1], device=device)
@@ -137,6 +142,7 @@ def run(program: Program, pairs: Pairs, tokens: Int[Tensor, "example position"],
         residual = block.leave(middle, block.mlp(residual if block.parallel else middle))
     everyone = torch.arange(len(mask), device=device)
     last = reader.gather(residual, everyone)
+    metric, *others = reader.values(last, everyone)
     return Base(
         program=program,
         reader=reader,
@@ -146,5 +152,6 @@ def run(program: Program, pairs: Pairs, tokens: Int[Tensor, "example position"],
         v=values,
         z=outputs,
         last=last,
-        metric=reader.value(last, everyone),
+        metric=metric,
+        also={metrics.name_of(each): value for each, value in zip(reader.also, others, strict=True)},
     )

@@ -1,12 +1,14 @@
 """Run edits from where they act: the metric of every example under every edit, exact, with nothing run twice."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from headscope import metrics
 from headscope.errors import UsageError
 from headscope.models.program import attend, pattern, repeated, visible
 from headscope.progress import track
@@ -54,18 +56,51 @@ def replay(
     Raises:
         UsageError: if not even a single row fits into memory.
     """
-    edits = edits.on(base.mask.device)
     layout = layout or plan(base, edits, memory=available(base.mask.device) // 2 if memory is None else memory)
     result = base.metric[:, None].repeat(1, len(edits))
-    for chunk in track(layout.chunks, progress, show=bool(progress), unit="chunk"):
-        result[chunk.example.cpu(), chunk.edit.cpu()] = _measured(base, edits, chunk)
+    _sweep(base, edits, layout, result[None], base.reader.value, progress)
     return result
 
 
-def _measured(base: Base, edits: Edits, chunk: Chunk) -> Float[Tensor, " row"]:
-    """The metric of a chunk's rows; in halves if memory does not suffice."""
+@torch.no_grad()
+def measure(
+    base: Base, edits: Edits, *, memory: int | None = None, progress: str = ""
+) -> dict[str, Float[Tensor, "example edit"]]:
+    """Every metric of the run, of every example under every edit, in one sweep.
+
+    Args:
+        base: the run that is edited, with the further metrics that it was started for.
+        edits: what is replaced in each counterfactual run.
+        memory: bytes for intermediate results; by default half of what is free.
+        progress: the label of a progress bar; empty: none.
+
+    Returns:
+        The pairs' own metric first, each under its name. Cost: that of `replay`, and the logits that they all need.
+
+    Raises:
+        UsageError: if not even a single row fits into memory.
+    """
+    layout = plan(base, edits, memory=available(base.mask.device) // 2 if memory is None else memory)
+    own = {metrics.name_of(base.reader.pairs): base.metric, **base.also}
+    result = torch.stack([value[:, None].repeat(1, len(edits)) for value in own.values()])
+    _sweep(base, edits, layout, result, base.reader.values, progress)
+    return dict(zip(own, result, strict=True))
+
+
+Read = Callable[[Tensor, Tensor], Tensor]
+
+
+def _sweep(base: Base, edits: Edits, layout: Plan, result: Tensor, read: Read, progress: str) -> None:
+    """Fill in what changes, of [metric, example, edit]."""
+    edits = edits.on(base.mask.device)
+    for chunk in track(layout.chunks, progress, show=bool(progress), unit="chunk"):
+        result[:, chunk.example.cpu(), chunk.edit.cpu()] = _measured(base, edits, chunk, read)
+
+
+def _measured(base: Base, edits: Edits, chunk: Chunk, read: Read) -> Float[Tensor, "*metric row"]:
+    """What is read of a chunk's rows; in halves if memory does not suffice."""
     try:
-        return base.reader.value(_last_stream(base, edits, chunk), chunk.example)
+        return read(_last_stream(base, edits, chunk), chunk.example)
     except (RuntimeError, MemoryError) as problem:
         if not out_of_memory(problem):
             raise
@@ -74,7 +109,7 @@ def _measured(base: Base, edits: Edits, chunk: Chunk) -> Float[Tensor, " row"]:
             raise UsageError(given, "enough free memory", "use shorter prompts or a smaller model") from problem
     if base.mask.device.type == "cuda":
         torch.cuda.empty_cache()
-    return torch.cat([_measured(base, edits, half) for half in chunk.halves()])
+    return torch.cat([_measured(base, edits, half, read) for half in chunk.halves()], -1)
 
 
 def _last_stream(base: Base, edits: Edits, chunk: Chunk) -> Float[Tensor, "row read d_model"]:
@@ -178,7 +213,7 @@ def _block(base: Base, edits: Edits, chunk: Chunk, layer: int, stream: Tensor) -
     if layer in chunk.frozen:
         attention = picked(base.attention(layer), (chunk.example,), _span(base, chunk, read=layer > chunk.narrow))
     else:
-        attention = _block_attention(base, edits, chunk, layer, stream)
+        attention = _later_attention(base, edits, chunk, layer, stream)
         if layer == chunk.narrow:
             stream = base.reader.gather(stream, chunk.example, chunk.start)
     middle = block.join(stream, attention)
@@ -189,6 +224,36 @@ def _block(base: Base, edits: Edits, chunk: Chunk, layer: int, stream: Tensor) -
             span = _span(base, chunk, read=layer >= chunk.narrow)
             return block.leave(middle, picked(written, (chunk.example,), span))
     return block.leave(middle, block.mlp(stream if block.parallel else middle))
+
+
+def _later_attention(base: Base, edits: Edits, chunk: Chunk, layer: int, stream: Tensor) -> Tensor:
+    """What a later block's attention writes; in rows whose heads are all replaced there, no attention runs."""
+    given = _given(base, edits, chunk, layer)
+    if not bool(given.any()):
+        return _block_attention(base, edits, chunk, layer, stream)
+    span = _span(base, chunk, read=layer == chunk.narrow)
+    rows = given.nonzero()[:, 0]
+    where = span if isinstance(span, slice) else span[rows]
+    z = edits.donor(layer, chunk.edit[rows], chunk.example[rows], where).to(stream)
+    written = base.program.blocks[layer].out(z.flatten(2))
+    others = (~given).nonzero()[:, 0]
+    if not len(others):
+        return written
+    rest = replace(chunk, edit=chunk.edit[others], example=chunk.example[others])
+    attention = written.new_empty(len(chunk), *written.shape[1:])
+    attention[rows] = written
+    attention[others] = _block_attention(base, edits, rest, layer, stream[others])
+    return attention
+
+
+def _given(base: Base, edits: Edits, chunk: Chunk, layer: int) -> Bool[Tensor, " row"]:
+    """Rows in which z of every head is replaced at every real position that runs."""
+    given = edits.heads[chunk.edit, layer].all(-1)
+    if edits.site != "z" or not bool(given.any()):
+        return torch.zeros_like(given)
+    span = slice(chunk.start, chunk.stop)
+    places = edits.places[edits.at[chunk.edit], chunk.example, span] | ~base.mask[chunk.example, span]
+    return given & places.all(-1)
 
 
 def _block_attention(base: Base, edits: Edits, chunk: Chunk, layer: int, stream: Tensor) -> Tensor:

@@ -185,6 +185,8 @@ def slopes(
 ) -> Trace:
     """Run rows up to the metric and back: its derivative by every head's z, for all heads at once.
 
+    Slopes are upwards where a higher metric is better, downwards where a lower one is (`metrics.sign_of`).
+
     Args:
         span: what came before.
         stream: each row's residual stream before the first block.
@@ -196,7 +198,7 @@ def slopes(
         much memory as `row_bytes` says for each row.
 
     Raises:
-        UsageError: if the metric has no derivative.
+        UsageError: if the metric has no derivative, or is `kl` and a row is the clean run, where its slope is 0.
 
     Example:
         >>> from transformers import GPT2Config, GPT2LMHeadModel
@@ -211,6 +213,7 @@ def slopes(
         >>> [tuple(slope.shape) for slope in found.slope]  # the last layer only where the metric reads
         [(2, 2, 4, 4), (2, 1, 4, 4)]
     """
+    _check_slope(span, stream, examples)
     with torch.inference_mode(False), torch.enable_grad():
         found, last = _follow(span, stream, examples, keep=inputs, to_end=True)
         slope = torch.autograd.grad(_metric(span, last, examples).sum(), found.z)
@@ -221,7 +224,7 @@ def slopes(
 def slope_of_inputs(
     span: Span, stream: Float[Tensor, "row live d_model"], examples: Int[Tensor, " row"]
 ) -> tuple[Float[Tensor, " row"], Float[Tensor, "row live d_model"]]:
-    """The metric and its derivative by the residual stream before the first block.
+    """The metric and its derivative by the residual stream before the first block, both so that higher is better.
 
     Args:
         span: what came before.
@@ -229,7 +232,7 @@ def slope_of_inputs(
         examples: each row's example.
 
     Returns:
-        The metric (double precision) and its slope. Cost: as `slopes`.
+        The metric (double precision; minus it where lower is better) and its slope. Cost: as `slopes`.
 
     Raises:
         UsageError: if the metric has no derivative.
@@ -278,13 +281,24 @@ def _attention(span: Span, layer: int, stream: Tensor, examples: Tensor) -> Atte
     return Attention(program.queries(layer, x, places), k, v, seen)
 
 
+def _check_slope(span: Span, stream: Tensor, examples: Tensor) -> None:
+    """KL from the clean run is least there: a slope of 0, up to rounding, says nothing of what a change would do."""
+    pairs = span.reader.pairs
+    if pairs.metric == metrics.KL and bool((stream == span.clean[examples]).flatten(1).all(1).any()):
+        raise UsageError(
+            f"the slope of metric {pairs.metric!r} of task {pairs.task!r} at the clean run, where it is always 0",
+            "slopes at other runs, or a metric that can rise and fall there, such as logit_difference",
+            "use patching for this metric, or attribution(..., scores=['denoising'])",
+        )
+
+
 def _metric(span: Span, last: Tensor, examples: Tensor) -> Float[Tensor, " row"]:
     pairs = span.reader.pairs
     why = ""
     try:
         metric = span.reader.value(last, examples)
         if metric.requires_grad:
-            return metric
+            return metrics.sign_of(pairs) * metric
     except RuntimeError as problem:
         if "requires grad" not in str(problem):
             raise

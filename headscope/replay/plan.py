@@ -288,11 +288,10 @@ def _row_bytes(base: Base, site: str, span: Tensor, keys: Tensor) -> Tensor:
         attention = attention + 2 * keys * inner + 4 * span * keys * program.heads
     if site in {"k", "v"}:
         attention = attention + 3 * keys * inner
-    read, words = base.reader.reads.shape[1], program.unembed.weight.shape[1]
-    words = words if base.reader.columns is None else len(base.reader.columns)
-    seen = read * (5 * width + 7 * words)  # logits in single precision, and thrice in double
     item = base.residual[0].element_size()
-    return item * torch.maximum(mlp, attention).clamp(min=seen) * 17 // 16  # and what is too small to count
+    return (
+        item * torch.maximum(mlp, attention).clamp(min=base.reader.numbers) * 17 // 16
+    )  # and what is too small to count
 
 
 def footprint(base: Base, chunk: Chunk, site: str) -> int:
@@ -309,7 +308,7 @@ def footprint(base: Base, chunk: Chunk, site: str) -> int:
 
 
 def operations(base: Base, chunk: Chunk, edits: Edits) -> int:
-    """Floating-point operations of a chunk's matrix products."""
+    """Floating-point operations of a chunk's matrix products; fewer where edits replace all heads of a later layer."""
     program, rows, span = base.program, len(chunk), chunk.stop - chunk.start
     read = base.reader.reads.shape[1]
     both = 4 * chunk.stop * program.heads * program.d_head
@@ -329,7 +328,8 @@ def operations(base: Base, chunk: Chunk, edits: Edits) -> int:
         if not (edits.frozen_mlps or (block.parallel and layer == chunk.layer)):
             total += block.mlp_operations * rows * live
     words = program.unembed.weight.shape[1] if base.reader.columns is None else len(base.reader.columns)
-    return total + 2 * program.d_model * words * rows * read
+    seen = 0 if base.reader.spots is None else base.reader.spots.shape[1]
+    return total + 2 * program.d_model * words * rows * seen
 
 
 def whole_forward(program: Program, width: int) -> int:

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from headscope import metrics
 from headscope.errors import UsageError
 from headscope.models import Model
 from headscope.models.families import FAMILIES
@@ -182,6 +183,6 @@ def _spans(program: Program, work: Work) -> Iterator[tuple[Tensor, int]]:
 
 def _logits(program: Program, pairs: Pairs) -> int:
     """How many logits of each example are differentiated, where they are more than a few."""
-    if pairs.metric in {"logit_difference", EMBEDDING_CONTRAST}:
+    if metrics.columns(pairs) is not None:
         return 0
-    return pairs.reads.shape[1] * program.unembed.weight.shape[1]
+    return (2 if pairs.metric == metrics.KL else 1) * pairs.reads.shape[1] * program.unembed.weight.shape[1]

@@ -9,7 +9,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from headscope.attention import View, script
 from headscope.errors import RunError
+from headscope.few.outcome import Few
 from headscope.plots import words
+from headscope.report.few import few_section
 from headscope.report.panels import draw, panels, plotly_script, themes
 from headscope.report.record import command, facts, find, self_check, without
 from headscope.report.verdict import LEADING, Finding, findings, headline, leading
@@ -43,9 +45,14 @@ class Results(Protocol):
         """The attention of the top heads."""
         ...
 
+    @property
+    def few(self) -> Mapping[str, Few]:
+        """The verdicts on the few heads of its tasks; empty where none was asked for."""
+        ...
+
 
 def render(run: Results) -> str:
-    """The report of a run as HTML: verdict, tasks, heatmaps, rankings, attention, model, how to repeat it.
+    """The report of a run as HTML: verdict, few heads, tasks, heatmaps, rankings, attention, model, how to repeat it.
 
     Args:
         run: a run, or anything with its identity, scores, tasks and views.
@@ -56,7 +63,9 @@ def render(run: Results) -> str:
     Cost: 6.1 MB of scripts, plus some 200 bytes per head and score.
     """
     identity = run.identity
-    drawn = panels(run.scores, run.tasks, run.views)
+    section = few_section(run.few)
+    further = section.figures() if section else []
+    drawn = panels(run.scores, run.tasks, run.views, further=further)
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -68,6 +77,7 @@ def render(run: Results) -> str:
         findings=found,
         tasks=list(run.tasks.itertuples(index=False)),
         panels=drawn,
+        few=section,
         checks=self_check(identity),
         model_facts=facts(without(find(identity, "model") or {}, "self_check")),
         agreement=identity.get("agreement", ()),
@@ -78,7 +88,7 @@ def render(run: Results) -> str:
         draw_script=(HERE / "draw.js").read_text(encoding="utf-8"),
         plotly=plotly_script(),
         circuitsvis=script() if run.views else "",
-        figures=draw(drawn),
+        figures=draw(drawn, further),
         themes=themes(),
     )
 

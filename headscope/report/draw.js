@@ -15,7 +15,17 @@
     for (const name of ["xaxis", "yaxis"]) {
       layout[name] = { ...layout[name], gridcolor: theme.rule, linecolor: theme.rule, zerolinecolor: theme.muted };
     }
+    const role = (name) => (name.startsWith("series-") ? theme.series[Number(name.slice(7))] : theme[name]);
     const data = figure.data.map((trace) => {
+      if (trace.type === "scatter" && trace.meta !== "points") {
+        const color = role(trace.meta);
+        // Plotly takes a part that is there but undefined for one that is given.
+        const parts = ["line", "marker", "textfont", "error_x", "error_y"].filter((name) => trace[name]);
+        const painted = Object.fromEntries(parts.map((name) => [name, { ...trace[name], color }]));
+        if (painted.marker?.line) painted.marker.line = { ...painted.marker.line, color };
+        if (trace.fillcolor) painted.fillcolor = color + trace.fillcolor.slice(7);
+        return { ...trace, ...painted };
+      }
       if (trace.meta === "points") {
         const line = { ...trace.marker.line, color: theme.point };
         return { ...trace, marker: { ...trace.marker, color: theme.point, line }, error_x: { ...trace.error_x, color: theme.muted } };

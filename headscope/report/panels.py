@@ -68,16 +68,25 @@ class Panels:
     brief: bool
 
 
-def panels(scores: pd.DataFrame, tasks: pd.DataFrame, views: Sequence[View]) -> Panels:
-    """The figures of a run, task by task."""
+def panels(
+    scores: pd.DataFrame, tasks: pd.DataFrame, views: Sequence[View], *, further: Sequence[Panel] = ()
+) -> Panels:
+    """The figures of a run, task by task.
+
+    Args:
+        scores: a run's tidy scores.
+        tasks: its task table.
+        views: the attention of the top heads.
+        further: figures of other sections, which share the room.
+    """
     names = [str(task) for task in tasks["task"]]
     sections = tuple(_section(scores, task, number, views) for number, task in enumerate(names))
-    accuracy = _panel("accuracies", accuracies(tasks)) if words.loose(tasks)["accuracy"].notna().any() else None
+    accuracy = panel("accuracies", accuracies(tasks)) if words.loose(tasks)["accuracy"].notna().any() else None
     whole = Panels(accuracy, sections, brief=False)
-    if len(draw(whole)) <= BUDGET:
+    if len(draw(whole, further)) <= BUDGET:
         return whole
-    for panel in _all(whole):
-        heatmaps: Any = panel.figure.select_traces(selector={"type": "heatmap"})
+    for each in _all(whole):
+        heatmaps: Any = each.figure.select_traces(selector={"type": "heatmap"})
         for trace in heatmaps:
             if trace.meta != "absent":
                 trace.update(customdata=None, hovertemplate="L%{y}H%{x}: %{z:.3g}<extra></extra>")
@@ -95,18 +104,24 @@ def _section(scores: pd.DataFrame, task: str, number: int, views: Sequence[View]
         Method(
             method,
             tuple(
-                _panel(f"t{number}-m{i}-s{j}", heatmap(rows, task=task, method=method, score=score))
+                panel(f"t{number}-m{i}-s{j}", heatmap(rows, task=task, method=method, score=score))
                 for j, score in enumerate(methods[method])
             ),
         )
         for i, method in enumerate(order)
     ]
-    first = _panel(f"t{number}-ranking", ranking(rows, task=task, method=lead[0], score=lead[1])) if lead else None
+    first = panel(f"t{number}-ranking", ranking(rows, task=task, method=lead[0], score=lead[1])) if lead else None
     seen = [view for view in views if view.task == task]
     return Section(task, first, tuple(drawn), tuple(_attention(view, f"t{number}-v{i}") for i, view in enumerate(seen)))
 
 
-def _panel(name: str, figure: go.Figure) -> Panel:
+def panel(name: str, figure: go.Figure) -> Panel:
+    """A figure that stands under words of the page instead of its own title.
+
+    Args:
+        name: its id on the page.
+        figure: one of `headscope.plots`.
+    """
     meta: Any = figure.layout.meta  # pyright: ignore[reportAttributeAccessIssue]
     figure.update_layout(title=None, margin={"t": 26, "r": 8})
     return Panel(name, meta["title"], meta["note"], meta["flag"], figure)
@@ -125,16 +140,21 @@ def _all(drawn: Panels) -> list[Panel]:
     found = [drawn.accuracies] if drawn.accuracies else []
     for section in drawn.sections:
         found += [section.ranking] if section.ranking else []
-        found += [panel for method in section.methods for panel in method.panels]
+        found += [each for method in section.methods for each in method.panels]
     return found
 
 
-def draw(drawn: Panels) -> Markup:
-    """All figures as JSON {id: {data, layout}} that can stand inside a script element."""
+def draw(drawn: Panels, further: Sequence[Panel] = ()) -> Markup:
+    """All figures as JSON {id: {data, layout}} that can stand inside a script element.
+
+    Args:
+        drawn: the figures of the scores.
+        further: those of other sections.
+    """
     parts = []
-    for panel in _all(drawn):
-        body: Any = panel.figure.to_json()
-        parts.append(f"{json.dumps(panel.id)}:{escape_json(body)}")
+    for each in (*further, *_all(drawn)):
+        body: Any = each.figure.to_json()
+        parts.append(f"{json.dumps(each.id)}:{escape_json(body)}")
     return Markup("{" + ",\n".join(parts) + "}")
 
 

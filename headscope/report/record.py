@@ -1,5 +1,6 @@
 """What a run recorded of itself, as rows of a table."""
 
+import math
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -50,15 +51,15 @@ def plain(value: Any) -> str:
     """A recorded value as text.
 
     Example:
-        >>> plain(1.5e-07), plain(None), plain(True)
-        ('1.5e-07', 'not recorded', 'yes')
+        >>> plain(1.5e-07), plain(None), plain(True), plain(float("nan"))
+        ('1.5e-07', 'not recorded', 'yes', 'absent')
     """
     if value is None:
         return "not recorded"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:.3g}"
+        return "absent" if math.isnan(value) else f"{value:.3g}"
     if isinstance(value, Sequence) and not isinstance(value, str):
         return ", ".join(plain(item) for item in value)
     return str(value)

@@ -5,10 +5,10 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.special import ndtr, stdtrit
+from scipy.special import ndtr, ndtri, stdtrit
 
 from headscope.errors import UsageError
-from headscope.statistics.groups import check_level, check_values, generator, groups_with_data, labels
+from headscope.statistics.groups import check_level, check_values, generator, group_sums, groups_with_data, labels
 
 
 def resamples(
@@ -116,13 +116,21 @@ def interval(
 ) -> tuple[Float[np.ndarray, " head"], Float[np.ndarray, " head"]]:
     """A confidence interval of every head's mean, by percentiles of a group bootstrap.
 
+    Percentiles are widened where there are few groups (`expanded_level`) and, at the end of the longer tail, where
+    groups are skewed (`acceleration`): there plain percentiles reach too short. On synthetic effects (normal, skewed,
+    with heavy tails; 40, 100 or 200 examples in 20 or more groups) 95 % intervals cover the truth 93 to 97 % of the
+    time, and so they do where 8 in 10 groups have no effect, if there are 40 (`tests/test_calibration.py`). Beyond
+    that: 8 or 10 groups as skewed as an exponential, 91 to 93 %; 4 of 20 groups with an effect, 90 %: so few draws do
+    not show their own tail (a bootstrap-t is no better in the second case). A share near .9 of 40 to 100 answers is
+    covered 98 %, as it can only take so many values.
+
     Args:
         values: one number per example and head; NaN where there is none.
         groups: examples of equal number are drawn together.
         seed: of the draws, shared by all heads.
         level: the coverage wanted.
         n_resamples: how many resamples.
-        expand: widen for few groups (see `expanded_level`); False gives the plain percentile interval.
+        expand: widen for few groups and for skewness; False gives the plain percentile interval.
 
     Returns:
         The lower and the upper limit. NaN where fewer than two groups say something of a head.
@@ -137,18 +145,76 @@ def interval(
     """
     check_level(level)
     boot = bootstrap_means(values, resamples(groups, seed=seed, n_resamples=n_resamples))
-    return percentiles(boot, groups_with_data(values, groups), level, expand=expand)
+    skewed = acceleration(values, groups) if expand else None
+    return percentiles(boot, groups_with_data(values, groups), level, expand=expand, acceleration=skewed)
+
+
+def acceleration(
+    values: Float[np.ndarray, "example head"], groups: Int[np.ndarray, " example"]
+) -> Float[np.ndarray, " head"]:
+    """How skewed the mean of every head is: a sixth of the skewness of its groups' parts, by the root of their number.
+
+    It is the acceleration of the BCa interval and, for a mean, its bias correction too. A part is what a group adds to
+    the mean's deviation, so that groups of unequal size count as they do in the mean. Source: Efron 1987, "Better
+    bootstrap confidence intervals", section 7.
+
+    Returns:
+        Between -1/6 and 1/6; 0 for a head that is the same in all groups, or has no data.
+
+    Example:
+        >>> acceleration(np.array([[0.0, 1.0], [0.0, 2.0], [3.0, 3.0]]), np.arange(3)).round(3).tolist()
+        [0.068, 0.0]
+    """
+    present = ~np.isnan(values)
+    counts = group_sums(present.astype(float), groups)
+    sums = group_sums(np.where(present, values, 0).astype(float), groups)
+    parts = sums - counts * np.nan_to_num(means(values))
+    # Scaled first: cubes of small effects would vanish.
+    size = np.abs(parts).max(axis=0)
+    parts = parts / np.where(size > 1e-12 * np.abs(sums).max(axis=0), size, np.inf)
+    squares = (parts**2).sum(axis=0)
+    return (parts**3).sum(axis=0) / (6 * np.where(squares > 0, squares, 1) ** 1.5)
 
 
 def percentiles(
-    boot_means: Float[np.ndarray, "resample head"], counts: Int[np.ndarray, " head"], level: float, *, expand: bool
+    boot_means: Float[np.ndarray, "resample head"],
+    counts: Int[np.ndarray, " head"],
+    level: float,
+    *,
+    expand: bool,
+    acceleration: Float[np.ndarray, " head"] | None = None,
 ) -> tuple[Float[np.ndarray, " head"], Float[np.ndarray, " head"]]:
     limits = np.full((2, boot_means.shape[1]), np.nan)
+    skewed = np.zeros(boot_means.shape[1]) if acceleration is None else acceleration
     for count in np.unique(counts[counts >= 2]).tolist():
         heads = counts == count
-        used = expanded_level(level, count) if expand else level
-        limits[:, heads] = quantiles(boot_means[:, heads], [(1 - used) / 2, (1 + used) / 2], "linear")
+        # Two groups round it up to infinity; beyond this the tail is empty in any case.
+        deviate = min(float(ndtri((1 + (expanded_level(level, count) if expand else level)) / 2)), 38.0)
+        tails = ndtr(-_reach(deviate, -skewed[heads])), ndtr(_reach(deviate, skewed[heads]))
+        limits[:, heads] = own_quantiles(boot_means[:, heads], np.stack(tails))
     return limits[0], limits[1]
+
+
+def _reach(deviate: float, skewed: Float[np.ndarray, " head"]) -> Float[np.ndarray, " head"]:
+    """The Gaussian deviate of the end at the longer tail as BCa has it; that of the shorter tail stays where it is.
+
+    BCa would draw that end in. Under symmetric heavy tails, whose sample skewness is chance, that costs more coverage
+    (t with 3 degrees of freedom, 40 examples: 92 % for 95 %) than the width is worth.
+    """
+    longer = np.maximum(skewed, 0)
+    rest = 1 - longer * (longer + deviate)
+    return longer + np.where(rest > 0, (longer + deviate) / np.where(rest > 0, rest, 1), np.inf)
+
+
+def own_quantiles(
+    draws: Float[np.ndarray, "resample head"], tails: Float[np.ndarray, "tail head"]
+) -> Float[np.ndarray, "tail head"]:
+    # NaN is sorted last, and so left out of the count: where a resample missed a head, the others are used.
+    ranked = np.sort(draws, axis=0)
+    place = tails * np.maximum((~np.isnan(draws)).sum(axis=0) - 1, 0)
+    below, heads = np.floor(place).astype(int), np.arange(draws.shape[1])
+    low, high = ranked[below, heads], ranked[np.ceil(place).astype(int), heads]
+    return low + (place - below) * (high - low)
 
 
 def quantiles(

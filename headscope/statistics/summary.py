@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
-from headscope.statistics.bootstrap import bootstrap_means, expanded_level, means, percentiles, resamples
+from headscope.statistics.bootstrap import acceleration, bootstrap_means, expanded_level, means, percentiles, resamples
 from headscope.statistics.groups import check_level, groups_with_data
 from headscope.statistics.ranks import By, rank_intervals
 from headscope.statistics.significance import benjamini_hochberg, sign_flip
@@ -46,7 +46,7 @@ def summarise(
     check_level(level)
     boot = bootstrap_means(values, resamples(groups, seed=seed, n_resamples=n_resamples))
     value, counts = means(values), groups_with_data(values, groups)
-    low, high = percentiles(boot, counts, level, expand=True)
+    low, high = percentiles(boot, counts, level, expand=True, acceleration=acceleration(values, groups))
     most = int(counts.max(initial=0))
     rank, rank_low, rank_high = rank_intervals(
         value, boot, level=expanded_level(level, most) if most >= 2 else level, by=rank_by

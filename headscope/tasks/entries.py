@@ -105,11 +105,13 @@ class Job:
         reader: the model that they are made for.
         task: what they are called.
         found: problem -> the cases of it.
+        shown: how many cases of each a message names.
     """
 
     reader: Reader
     task: str
     found: dict[str, list[str]] = field(default_factory=dict)
+    shown: int = SHOWN
 
     def say(self, problem: str, what: str) -> None:
         """Note one case of a problem.
@@ -124,13 +126,29 @@ class Job:
         """Raise TaskError with all that was noted, if anything was."""
         if not self.found:
             return
-        lines = []
-        for problem, cases in self.found.items():
-            more = f"; and {len(cases) - SHOWN} more" if len(cases) > SHOWN else ""
-            lines.append(f"{problem}: {'; '.join(cases[:SHOWN])}{more}")
-        told = lines[0] if len(lines) == 1 else "\n  - ".join([f"{len(lines)} problems", *lines])
-        wanted = (dict.fromkeys(PROBLEMS[problem][part] for problem in self.found) for part in (0, 1))
-        raise TaskError(f"task {self.task!r} on {self.reader.name!r}: {told}", *("; ".join(part) for part in wanted))
+        given, expected, fix = told(self.found, PROBLEMS, self.shown)
+        raise TaskError(f"task {self.task!r} on {self.reader.name!r}: {given}", expected, fix)
+
+
+def told(found: Mapping[str, Sequence[str]], table: Mapping[str, tuple[str, str]], shown: int) -> tuple[str, str, str]:
+    """What was found, what was expected and what to do, for every problem at once.
+
+    Args:
+        found: problem -> its cases.
+        table: problem -> what is expected, and what to do.
+        shown: how many cases of each are named; of others only the number.
+
+    Example:
+        >>> told({"gaps": ["row 2", "row 3", "row 9"]}, {"gaps": ("no gaps", "fill them")}, 2)
+        ('gaps: row 2; row 3; and 1 more', 'no gaps', 'fill them')
+    """
+    lines = []
+    for problem, cases in found.items():
+        more = f"; and {len(cases) - shown} more" if len(cases) > shown else ""
+        lines.append(f"{problem}: {'; '.join(cases[:shown])}{more}")
+    given = lines[0] if len(lines) == 1 else "\n  - ".join([f"{len(lines)} problems", *lines])
+    expected, fix = ("; ".join(dict.fromkeys(table[problem][part] for problem in found)) for part in (0, 1))
+    return given, expected, fix
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +174,9 @@ class Example:
     places: dict[str, int]
 
 
-def read_example(job: Job, where: str, row: Sequence[Any], places: Mapping[str, Any], *, foiled: bool) -> Example:
+def read_example(
+    job: Job, where: str, row: Sequence[Any], places: Mapping[str, Any], *, foiled: bool, twinned: bool = True
+) -> Example:
     """One pair as token ids; what is wrong with it is noted in the job.
 
     Args:
@@ -165,14 +185,17 @@ def read_example(job: Job, where: str, row: Sequence[Any], places: Mapping[str, 
         row: clean and corrupted prompt, answers and foils, as `headscope.pairs` takes them.
         places: named positions, as `headscope.pairs` takes them.
         foiled: whether there are foils.
+        twinned: whether there is a corrupted prompt; without one the example is its own twin, and can only be scored.
     """
     clean, corrupted, answers, foils = row
-    tokens, twin = _prompt(job, where, clean), _prompt(job, f"{where} (corrupted)", corrupted)
+    tokens = _prompt(job, where, clean)
+    twin = _prompt(job, f"{where} (corrupted)", corrupted) if twinned else tokens
     found = _places(job, where, clean, tokens, places)
     if tokens and twin:
         if "end" not in places:
             found["end"] = _end(job, where, tokens)
-        _check_twins(job, where, tokens, twin, found["end"])
+        if twinned:
+            _check_twins(job, where, tokens, twin, found["end"])
     right = _answers(job, where, clean, tokens, answers) if tokens else []
     wrong = _answers(job, where, clean, tokens, foils) if tokens and foiled else []
     if shared := [ids for ids in right if ids in wrong]:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from headscope.metrics import METRICS
+from headscope.metrics import COMPARED, METRICS
 from headscope.prompts import ABSENT, LOG_PROBABILITY, Pairs, pad
 from headscope.tasks.entries import Example, Job, pieces, read_example
 from headscope.tasks.words import Reader
@@ -78,10 +78,33 @@ def pairs(  # noqa: PLR0913 - what examples are made of, each a word of its own
         places = {name: lists[f"position {name!r}"][index] for name in positions or {}}
         row = [lists[name][index] if name in lists else [] for name in ("clean", "corrupted", "answers", "foils")]
         examples.append(read_example(job, f"example {index}", row, places, foiled=foils is not None))
-    chosen = _metric(job, examples, metric, foiled=foils is not None, ended="end" in (positions or {}))
+    ended = "end" in (positions or {})
+    groups_of = _numbered(lists.get("groups", range(len(examples))))
+    return settle(job, examples, groups_of, metric=metric, foiled=foils is not None, ended=ended, source=source)
+
+
+def settle(  # noqa: PLR0913 - what pairs are made of, beside their examples
+    job: Job, examples: Sequence[Example], groups: Sequence[int], *, metric: Metric | None = None,
+    foiled: bool, ended: bool = False, source: str = "", corruption: str = "as given",
+) -> Pairs:  # fmt: skip
+    """Examples that were read as Pairs, if nothing is wrong with any of them.
+
+    Args:
+        job: the problems that were found while they were read.
+        examples: one or more.
+        groups: the number of each example's group.
+        metric: as for `pairs`.
+        foiled: whether they have foils.
+        ended: whether the user says where they end.
+        source: where they come from.
+        corruption: what the twins change.
+
+    Raises:
+        TaskError: with everything that is wrong at once.
+    """
+    chosen = _metric(job, examples, metric, foiled=foiled, ended=ended)
     job.settle()
-    groups_of = lists.get("groups", range(len(examples)))
-    return _assemble(job, examples, chosen, groups=_numbered(groups_of), source=source)
+    return _assemble(job, examples, chosen, groups=list(groups), source=source, corruption=corruption)
 
 
 def _lists(job: Job, given: Mapping[str, Any]) -> dict[str, list[Any]]:
@@ -123,8 +146,8 @@ def _metric(job: Job, examples: Sequence[Example], metric: Metric | None, *, foi
     if isinstance(metric, str) and metric not in METRICS:
         near = difflib.get_close_matches(metric, METRICS, 1, cutoff=0.4)
         job.say("unknown metric", repr(metric) + (f", did you mean {near[0]!r}?" if near else ""))
-    if metric == "logit_difference" and not foiled:
-        job.say("no foils", "metric 'logit_difference'")
+    if isinstance(metric, str) and "foils" in COMPARED.get(metric, ()) and not foiled:
+        job.say("no foils", f"metric {metric!r}")
     foils = [
         f"{example.where}: the foil {pieces(job, ids)} is {len(ids)} tokens"
         for example in examples
@@ -153,7 +176,9 @@ def _check_log_probability(
             job.say("answers of several tokens after an 'end' of one's own", line)
 
 
-def _assemble(job: Job, examples: Sequence[Example], metric: Metric, *, groups: list[int], source: str) -> Pairs:
+def _assemble(
+    job: Job, examples: Sequence[Example], metric: Metric, *, groups: list[int], source: str, corruption: str
+) -> Pairs:
     whole = metric == LOG_PROBABILITY
     tails = [example.answers[0][:-1] if whole else [] for example in examples]
     filler = (0 if job.reader.tokenizer is None else job.reader.tokenizer.pad_token_id) or 0
@@ -168,7 +193,7 @@ def _assemble(job: Job, examples: Sequence[Example], metric: Metric, *, groups: 
         task=job.task, tokens=tokens, mask=mask, corrupted=twins, groups=torch.tensor(groups), answers=answers,
         foils=foils, positions={name: torch.tensor([example.places[name] for example in examples]) for name in names},
         texts=tuple(_text(example.prompt) for example in examples), metric=metric, source=source,
-        corruption="as given", notes=_notes(examples) if whole else (),
+        corruption=corruption, notes=_notes(examples) if whole else (),
     )  # fmt: skip
 
 

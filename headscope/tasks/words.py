@@ -1,6 +1,6 @@
 """Putting words into a model's tokens: single-token pools, prompts with named places, twins of equal length."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -32,16 +32,17 @@ class Draft:
     Attributes:
         clean: the prompt, without its answer.
         corrupted: its twin.
-        answers: right continuations, each a single word.
+        answers: right continuations, each a single word, or the id of a token that is no word.
         foils: wrong ones.
         group: examples of one group are resampled together.
-        places: name -> the (start, end) characters of a word in `clean`.
+        places: name -> the (start, end) characters of a word in `clean`; a name that other examples have and this one
+            lacks is absent here.
     """
 
     clean: str
     corrupted: str
-    answers: Sequence[str]
-    foils: Sequence[str]
+    answers: Sequence[str] | Sequence[int]
+    foils: Sequence[str] | Sequence[int]
     group: int
     places: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
@@ -83,6 +84,54 @@ def pool(reader: Reader, words: Iterable[str], *, task: str, least: int) -> list
             "leave this task out with --task, or give pairs of your own in this model's words",
         )
     return kept
+
+
+def compose(*parts: str | tuple[str, str]) -> tuple[str, dict[str, tuple[int, int]]]:
+    """A text out of its parts, with the characters that the named ones take up.
+
+    Args:
+        parts: pieces of the text in order; a pair is a place's name and its word.
+
+    Returns:
+        The text, and name -> (start, end) for `Draft.places`.
+
+    Example:
+        >>> compose("Mary and ", ("subject", "Tom"), " met")
+        ('Mary and Tom met', {'subject': (9, 12)})
+    """
+    text, places = "", {}
+    for part in parts:
+        if isinstance(part, str):
+            text += part
+        else:
+            name, word = part
+            places[name] = (len(text), len(text) + len(word))
+            text += word
+    return text, places
+
+
+def unseen(draw: Callable[[], Draft], seen: set[str], *, tries: int = 50) -> Draft:
+    """A draft whose prompt is not among those seen, or the last that was drawn if `tries` draws found none.
+
+    Equal prompts in both halves of a held-out split would be leakage, and two in one half count one thing twice.
+
+    Args:
+        draw: makes a draft at random.
+        seen: the prompts so far; the new one is added.
+        tries: draws at most.
+
+    Example:
+        >>> drafts = iter([Draft(clean=text, corrupted="", answers=[], foils=[], group=0) for text in "aab"])
+        >>> unseen(lambda: next(drafts), {"a"}).clean
+        'b'
+    """
+    draft = draw()
+    for _ in range(tries - 1):
+        if draft.clean not in seen:
+            break
+        draft = draw()
+    seen.add(draft.clean)
+    return draft
 
 
 def require_tokenizer(reader: Reader, task: str) -> None:
@@ -176,20 +225,23 @@ def build_pairs(reader: Reader, drafts: Sequence[Draft], *, task: str, source: s
     filler = reader.tokenizer.pad_token_id or 0
     tokens, mask = pad(clean, filler)
     positions = {"end": torch.tensor(ends)}
-    for name in drafts[0].places:
-        positions[name] = torch.tensor([place[name] for place in places])
+    for name in dict.fromkeys(name for place in places for name in place):
+        positions[name] = torch.tensor([place.get(name, ABSENT) for place in places])
     answers, _ = pad([_choices(reader, task, draft.answers) for draft in drafts], ABSENT)
     foils, _ = pad([_choices(reader, task, draft.foils) for draft in drafts], ABSENT)
+    different = len({draft.clean for draft in drafts})
+    note = f"{different} different prompts among {len(drafts)} examples: the tokenizer has words for no more"
     return Pairs(
         task=task, tokens=tokens, mask=mask, corrupted=pad(corrupted, filler)[0], positions=positions,
         groups=torch.tensor([draft.group for draft in drafts]), texts=tuple(draft.clean for draft in drafts),
         answers=answers, foils=foils, source=source, corruption=corruption,
+        notes=(note,) if different < len(drafts) else (),
     )  # fmt: skip
 
 
-def _choices(reader: Reader, task: str, words: Sequence[str]) -> list[int]:
+def _choices(reader: Reader, task: str, words: Sequence[str] | Sequence[int]) -> list[int]:
     """Token ids of answers or foils."""
-    ids = [single_token(reader, word) for word in words]
+    ids = [word if isinstance(word, int) else single_token(reader, word) for word in words]
     if None in ids:
         raise TaskError(
             f"task {task!r} with the tokenizer of {reader.name!r}: {words[ids.index(None)]!r} is not a single token",

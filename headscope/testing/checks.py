@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from headscope import replay
-from headscope.contract import Method
+from headscope.contract import Method, with_metrics
 from headscope.errors import HeadscopeError
 from headscope.models import Model
 from headscope.prompts import Pairs, Prompts
@@ -24,6 +24,9 @@ SPEED_ONLY = ("batch_size", "progress")
 
 MEMORY = "memory"
 """An option of methods that run many forwards: bytes for intermediate results, which never changes their numbers."""
+
+METRICS = "metrics"
+"""An option of methods that read further metrics off the same runs: each adds the scores that `with_metrics` says."""
 
 TINY = 2**16
 """Bytes with which next to nothing fits at once."""
@@ -41,8 +44,9 @@ def check_method(method: Method, model: Model, prompts: Prompts, *, variants: Ma
 
     It must return its declared scores as [example, layer, head]; give the same numbers at any batch size, with any
     `memory` if it has that option, in any order of the examples and twice with one seed; change with its seed if it has
-    one; let every other option change something; return no infinity, and NaN only where its score says why; and leave
-    the prompts, the weights and the model's hooks as they were.
+    one; let every other option change something, and `metrics` add what `headscope.contract.with_metrics` says; return
+    no infinity, and NaN only where its score says why; and leave the prompts, the weights and the model's hooks as they
+    were.
 
     Args:
         method: the method.
@@ -85,7 +89,9 @@ def check_method(method: Method, model: Model, prompts: Prompts, *, variants: Ma
     if method.seeded:
         _check_seed(same, model, prompts)
     for name, default in options.items():
-        if name == MEMORY:
+        if name == METRICS:
+            _check_metrics(same, model, prompts, plain)
+        if name in {MEMORY, METRICS}:
             continue
         _check_option(same, model, prompts, (name, _other_value(method, name, default, variants or {})), plain)
     before.compare(method)
@@ -216,6 +222,18 @@ def _check_option(same: _Same, model: Model, prompts: Prompts, option: tuple[str
             "every option changes something" if unchanged else f"nothing, for its docstring says {SPEED_WORDS!r}",
             f"remove it, or say {SPEED_WORDS!r} in its line" if unchanged else "correct the method or its docstring",
         )
+
+
+def _check_metrics(same: _Same, model: Model, prompts: Prompts, plain: Found) -> None:
+    """Further metrics add their scores, which do not follow from their order, and leave the others as they were."""
+    method, also = same.method, ("kl", "accuracy")
+    if not isinstance(prompts, Pairs):
+        raise ContractError(f"method {method.name!r} with metrics of prompts", "metrics of pairs", "let it need Pairs")
+    found = _run(method, model, prompts, **{METRICS: also})
+    _check_values(with_metrics(method, prompts, also), model, prompts, found)
+    same.expect({name: found[name] for name in plain}, plain, "with further metrics")
+    turned = _run(method, model, prompts, **{METRICS: also[::-1]})
+    same.expect({name: turned[name] for name in found}, found, "with further metrics in another order")
 
 
 class _Snapshot:

@@ -116,9 +116,10 @@ def _places(model: Model, pairs: Pairs, labels: Mapping[str, str]) -> Iterator[R
 
 
 def _answers(model: Model, pairs: Pairs) -> Iterator[Rule]:
+    compared = metrics.COMPARED.get(pairs.metric, ()) if isinstance(pairs.metric, str) else ()
     for name, ids in (("answers", pairs.answers), ("foils", pairs.foils)):
         known = ((ids == ABSENT) | ((ids >= 0) & (ids < model.vocabulary))).all(1)
-        needed = name == "answers" or pairs.metric == "logit_difference"
+        needed = name == "answers" or name in compared
         given = f"an example without {name}, or with one outside the vocabulary"
         some = (ids != ABSENT).any(1) if needed else torch.ones_like(known)
         yield given, f"ids from 0 to {model.vocabulary - 1}", some & known
@@ -127,10 +128,11 @@ def _answers(model: Model, pairs: Pairs) -> Iterator[Rule]:
 
 
 def _metric(model: Model, pairs: Pairs) -> Iterator[Rule]:
+    clean = model.run_at(pairs.tokens, pairs.mask, pairs.end) if pairs.metric == metrics.KL else None
     for what, tokens in (("prompt", pairs.tokens), ("twin", pairs.corrupted)):
         reads = [model.run_at(tokens, pairs.mask, at.clamp(min=0)) for at in pairs.reads.T]
         try:
-            metrics.evaluate(torch.stack(reads, dim=1), pairs)
+            metrics.evaluate(torch.stack(reads, dim=1), pairs, reference=clean)
         except UsageError as error:
             yield f"after the {what}, {error.given}", error.expected, False
 

@@ -14,18 +14,18 @@ from shells import QUICK, Shell, save
 
 from headscope.methods import DEFAULT
 from headscope.runs import open_run
-from headscope.tasks import TASKS
+from headscope.tasks import DEFAULT as ASKED
 
 
 def test_it_prints_the_tasks_the_top_heads_and_where_the_report_is(shell: Shell, words: Path, tmp_path: Path) -> None:
     answer = shell("analyze", words, "-n", "4")
     assert (answer.code, answer.err) == (0, "")
-    places = [answer.out.index(f"{task}: top heads by patching, denoising (in logits)") for task in TASKS]
+    places = [answer.out.index(f"{task}: top heads by patching, denoising (in logits)") for task in ASKED]
     assert places == sorted(places), "in the run's order"
     assert answer.out.startswith("Does words do the tasks?\n")
     assert answer.out.endswith("report: runs/words/report.html\n")
     run = open_run(tmp_path / "runs" / "words")
-    assert run.scores["task"].unique().tolist() == list(TASKS)
+    assert run.scores["task"].unique().tolist() == list(ASKED)
     assert set(run.scores["method"]) == set(DEFAULT)
     assert run.identity["provenance"]["command"][:2] == ["headscope", "analyze"]
     # Every value of the record stands in the tables, to two significant digits or more.
@@ -57,7 +57,7 @@ def test_lines_fit_the_terminal(
     assert "\x1b" not in answer.out
     assert "…" not in answer.out, "a cell was cut"
     assert ("in the twin" in answer.out) == (columns == 120)
-    for task in TASKS:
+    for task in ASKED:
         title = f"{task}: top heads by patching, denoising (in logits)"
         assert title in lines, "a title is folded"
     assert sum(line.lstrip().startswith("L") for line in lines) == 3 * 8, "a row is folded"
@@ -76,7 +76,7 @@ def test_json_is_all_there_is_and_holds_what_was_saved(shell: Shell, ids: Path) 
     run = open_run(record["folder"])
     assert Path(record["report"]).is_file()
     rows = {row["task"]: row for row in record["tasks"]}
-    assert list(rows) == list(TASKS)
+    assert list(rows) == list(ASKED)
     assert rows["induction"]["accuracy"] == run.tasks.set_index("task").loc["induction", "accuracy"]
     assert rows["ioi"]["accuracy"] is None, "NaN is null"
     assert [row["label"] for row in record["top"]] == run.top(8)["label"].tolist()

@@ -94,7 +94,18 @@ def test_it_starts_as_a_module_too() -> None:
 
 @pytest.mark.parametrize("columns", [80, 120])
 @pytest.mark.parametrize(
-    "words", [(), ("analyze",), ("list",), ("doctor",), ("mini",), ("mini", "train"), ("mini", "evaluate")]
+    "words",
+    [
+        (),
+        ("analyze",),
+        ("compare",),
+        ("few",),
+        ("list",),
+        ("doctor",),
+        ("mini",),
+        ("mini", "train"),
+        ("mini", "evaluate"),
+    ],
 )
 def test_help_fits_and_says_what_each_option_is(
     shell: Shell, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], columns: int

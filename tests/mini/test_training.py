@@ -4,12 +4,13 @@ import json
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from zlib import crc32
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from headscope.grammar import FAMILIES, generate
+from headscope.grammar import FAMILIES, generate, splits
 from headscope.mini import texts, tokenizer
 from headscope.mini.recipe import Recipe
 from headscope.mini.train import initial_model, train
@@ -32,8 +33,8 @@ def test_the_tokenizer_reads_the_spelled_text_as_the_words(family: str, ids: dic
 
 
 def test_splits_are_disjoint_and_held_out_documents_are_of_their_split() -> None:
-    held = {part: {d.key for d in texts.held_out("ioi", part, 50, 0)} for part in texts.SPLITS}
-    assert all(texts.split(d) == "test" for d in texts.held_out("graph", "test", 20, 1))
+    held = {part: {d.key for d in splits.held_out("ioi", part, 50, 0)} for part in splits.SPLITS}
+    assert all(splits.split(d) == "test" for d in splits.held_out("graph", "test", 20, 1))
     assert not held["dev"] & held["test"]
     assert not held["train"] & (held["dev"] | held["test"])
 
@@ -44,7 +45,7 @@ def test_a_batch_has_training_texts_only_and_fills_its_rows(ids: dict[str, int])
     for row in batch.tokens:
         for part in " ".join(words[int(t)] for t in row).split("<bos> ")[1:]:
             key = part.split(" <eos>")[0]
-            assert texts.crc32(key.encode()) % 20 >= 2
+            assert crc32(key.encode()) % 20 >= 2
     assert (batch.tokens > 0).float().mean() > 0.8
 
 

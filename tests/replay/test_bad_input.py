@@ -117,7 +117,7 @@ def test_values_that_are_not_finite_do_not_pass_as_effects(model: Model, pairs: 
     [
         (lambda p: replace(p, tokens=p.tokens + 90), "token ids from 93 to 186 for model 'GPT2LMHeadModel'"),
         (lambda p: replace(p, tokens=p.tokens - 9), "token ids from -"),
-        (lambda p: replace(p, metric="accuracy"), "metric 'accuracy'\n  expected: one of: logit_difference"),
+        (lambda p: replace(p, metric="acurracy"), "metric 'acurracy'\n  expected: one of: logit_difference"),
         (lambda p: replace(p, positions={}), "position 'end' of task 'scene'"),
         (
             lambda p: replace(p, positions={"end": p.positions["cue"]}),

@@ -16,7 +16,7 @@ from headscope import metrics, replay
 from headscope.errors import UsageError
 from headscope.methods.patching import patching
 from headscope.models import Model, load
-from headscope.prompts import EMBEDDING_CONTRAST, Pairs, pad
+from headscope.prompts import EMBEDDING_CONTRAST, Contrast, Pairs, pad
 
 EXACT = 1e-5
 
@@ -115,6 +115,65 @@ def test_minilm_equals_the_sentence_embeddings_of_hugging_face(encoder: Model, f
         change = (layer, head, encoder.outputs(sentences.tokens, sentences.mask)[layer, :, :, head])
         wanted = contrast(embedded(sentences.corrupted, change), clean, corrupted)
         assert scenes.apart(found[:, layer, head], wanted, scale) <= EXACT
+
+
+@pytest.fixture(scope="module")
+def contrasted(folder: Path, sentences: Pairs) -> Pairs:
+    """Paraphrases and distractors of the sentences, shorter and longer than they are."""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    near = ["a cat was sitting on a rug", "someone performs on a guitar in the evening show", "it rained"]
+    distant = ["stock prices rose", "the treaty was signed after a long night of talks in the city of light", "who?"]
+    texts = (pad([tokenizer(text)["input_ids"] for text in each], filler=0) for each in (near, distant))
+    (paraphrase, paraphrase_mask), (distractor, distractor_mask) = texts
+    return replace(sentences, contrast=Contrast(paraphrase=paraphrase, paraphrase_mask=paraphrase_mask,
+                                                distractor=distractor, distractor_mask=distractor_mask))  # fmt: skip
+
+
+def test_minilm_patched_towards_a_paraphrase_equals_hugging_face(
+    encoder: Model, folder: Path, contrasted: Pairs
+) -> None:
+    plain: Any = BertModel.from_pretrained(folder, attn_implementation="eager", add_pooling_layer=False).eval()
+
+    def embedded(tokens: Tensor, mask: Tensor, change: tuple[int, int, Tensor] | None = None) -> Tensor:
+        handle = None
+        if change is not None:
+            layer, head, z = change
+            dense = plain.encoder.layer[layer].attention.output.dense
+            handle = dense.register_forward_pre_hook(lambda _, inputs: (_with_head(inputs[0], head, z),))
+        with torch.no_grad():
+            hidden = plain(input_ids=tokens, attention_mask=mask.long()).last_hidden_state
+        if handle is not None:
+            handle.remove()
+        return embedding(hidden, mask)
+
+    assert contrasted.contrast is not None
+    near, distant = (embedded(*text) for text in contrasted.contrast.texts)
+    clean, corrupted = (embedded(each, contrasted.mask) for each in (contrasted.tokens, contrasted.corrupted))
+    whole, part = patching(encoder, contrasted), contrasted.select(torch.tensor([2, 0]))
+    scale = contrast(clean, near, distant)
+    assert (scale > 0.1).all(), "a sentence is nearer to its paraphrase"
+    assert scenes.apart(replay.start(encoder, contrasted, contrasted.tokens).metric, scale) <= EXACT
+    assert scenes.apart(replay.start(encoder, part, part.tokens).metric, scale[[2, 0]]) <= EXACT
+    for layer, head in ((0, 0), (2, 5), (5, 9)):
+        change = (layer, head, encoder.outputs(contrasted.tokens, contrasted.mask)[layer, :, :, head])
+        patched = embedded(contrasted.corrupted, contrasted.mask, change)
+        wanted = contrast(patched, near, distant) - contrast(corrupted, near, distant)
+        assert scenes.apart(whole["denoising"][:, layer, head], wanted, scale) <= EXACT
+    turned = patching(encoder, contrasted.select(torch.tensor([2, 0])))
+    assert scenes.apart(turned["noising"], whole["noising"][[2, 0]], scale) <= EXACT
+    assert scenes.apart(patching(encoder, replace(contrasted, contrast=None))["denoising"], whole["denoising"]) > 0.1
+
+
+def test_contrasts_that_the_model_cannot_read(encoder: Model, contrasted: Pairs) -> None:
+    assert contrasted.contrast is not None
+    strange = contrasted.contrast.distractor.masked_fill(contrasted.contrast.distractor == 0, 10**6)
+    pairs = replace(contrasted, contrast=replace(contrasted.contrast, distractor=strange))
+    with pytest.raises(UsageError, match=r"token ids from \d+ to 1000000 for model"):
+        replay.start(encoder, pairs, pairs.tokens)
+    long = torch.ones(3, encoder.max_length + 1, dtype=torch.long)
+    far = replace(contrasted.contrast, paraphrase=long, paraphrase_mask=long > 0)
+    with pytest.raises(UsageError, match=rf"a paraphrase of {encoder.max_length + 1} tokens for model"):
+        replay.start(encoder, replace(contrasted, contrast=far), contrasted.tokens)
 
 
 def _with_head(z: Tensor, head: int, values: Tensor) -> Tensor:

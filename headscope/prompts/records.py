@@ -1,26 +1,28 @@
-"""What methods are given: frozen, tokenised prompts with named positions and groups."""
+"""Prompts, and pairs of them with what their metric compares."""
 
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import TypeVar
+from importlib import import_module
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
 from headscope.errors import UsageError
+from headscope.prompts.padding import ABSENT, which
 
 Chosen = TypeVar("Chosen", bound="Prompts")  # typing.Self cannot be checked at run time, method by method
-
-ABSENT = -1
-"""The position of something that an example does not have, and the padding of answer sets."""
 
 EMBEDDING_CONTRAST = "embedding_contrast"
 """The metric that reads the hidden states of all tokens, and no logits."""
 
 LOG_PROBABILITY = "log_probability"
 """The metric under which `answers` are the consecutive tokens of one answer, not a set of single tokens."""
+
+BY_TOKEN = frozenset({LOG_PROBABILITY, "loss", "accuracy"})
+"""Metrics that read each token of such an answer given those before it; no other compares it with a set of tokens."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +77,8 @@ class Prompts:
             UsageError: if the task has no such position.
 
         Example:
-            >>> tokens, mask = pad([[1, 2, 3], [4]], filler=0)
+            >>> from headscope.prompts import pad
+        >>> tokens, mask = pad([[1, 2, 3], [4]], filler=0)
             >>> last = {"end": torch.tensor([2, 0])}
             >>> Prompts(task="t", tokens=tokens, mask=mask, groups=torch.arange(2), positions=last).place("ned")
             Traceback (most recent call last):
@@ -99,7 +102,8 @@ class Prompts:
             index: which examples; one may be asked for several times.
 
         Example:
-            >>> tokens, mask = pad([[1, 2, 3], [4]], filler=0)
+            >>> from headscope.prompts import pad
+        >>> tokens, mask = pad([[1, 2, 3], [4]], filler=0)
             >>> Prompts(task="t", tokens=tokens, mask=mask, groups=torch.arange(2)).select(torch.tensor([1])).tokens
             tensor([[4]])
         """
@@ -113,6 +117,71 @@ class Prompts:
                 value = tuple(value[i] for i in index.tolist())
             elif item.name == "positions":
                 value = {name: place[index] for name, place in value.items()}
+            elif isinstance(value, Contrast):
+                value = value.select(index)
+            object.__setattr__(chosen, item.name, value)
+        return chosen
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contrast:
+    """What embeddings are compared with under `embedding_contrast`: a paraphrase and a distractor of each example.
+
+    They may be of any length, longer or shorter than the prompts.
+
+    Attributes:
+        paraphrase: token ids of a text that means the same; padding is at the right.
+        paraphrase_mask: True where a token is real.
+        distractor: token ids of a text that means something else.
+        distractor_mask: True where a token is real.
+
+    Raises:
+        UsageError: if shapes do not fit, or texts are empty or not right-padded.
+
+    Example:
+        >>> from headscope.prompts import pad
+        >>> near, distant = pad([[7, 8], [9]], filler=0), pad([[4], [5]], filler=0)
+        >>> contrast = Contrast(paraphrase=near[0], paraphrase_mask=near[1], distractor=distant[0],
+        ...                     distractor_mask=distant[1])
+        >>> contrast.select(torch.tensor([1])).paraphrase
+        tensor([[9]])
+    """
+
+    paraphrase: Int[Tensor, "example width"]
+    paraphrase_mask: Bool[Tensor, "example width"]
+    distractor: Int[Tensor, "example other"]
+    distractor_mask: Bool[Tensor, "example other"]
+
+    def __post_init__(self) -> None:
+        if len(self.paraphrase) != len(self.distractor):
+            raise UsageError(
+                f"{len(self.paraphrase)} paraphrases and {len(self.distractor)} distractors",
+                "one of each for every example",
+                "give both for all examples, in their order",
+            )
+        for name, (tokens, mask) in zip(("paraphrase", "distractor"), self.texts, strict=True):
+            Prompts(task=name, tokens=tokens, mask=mask, groups=torch.arange(len(tokens)))  # checks their form
+
+    def __len__(self) -> int:
+        return self.paraphrase.shape[0]
+
+    @property
+    def texts(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Tokens and mask of the paraphrases, and of the distractors."""
+        return (self.paraphrase, self.paraphrase_mask), (self.distractor, self.distractor_mask)
+
+    def select(self, index: Int[Tensor, " chosen"]) -> "Contrast":
+        """The texts of the examples at `index`, in that order; columns that are padding in all of them are dropped.
+
+        Args:
+            index: which examples; one may be asked for several times.
+        """
+        parts = []
+        for tokens, mask in self.texts:
+            width = int(mask[index].sum(1).max()) if len(index) else tokens.shape[1]
+            parts += [tokens[index, :width], mask[index, :width]]
+        chosen = object.__new__(Contrast)  # as in Prompts.select
+        for item, value in zip(fields(self), parts, strict=True):
             object.__setattr__(chosen, item.name, value)
         return chosen
 
@@ -130,6 +199,9 @@ class Pairs(Prompts):
         corruption: what the twin changes, in words.
         metric: the name of the task's own metric (see `headscope.metrics`), or a function
             `(logits [example, vocabulary], pairs) -> [example]`.
+        consecutive: whether `answers` are the consecutive tokens of one answer; the metric `log_probability` makes it
+            so, and it stays when another metric takes its place.
+        contrast: what `embedding_contrast` compares embeddings with; None: the clean and the corrupted prompt.
 
     Raises:
         UsageError: as for `Prompts`, or if prompts do not go on with the answer that `log_probability` reads.
@@ -140,25 +212,57 @@ class Pairs(Prompts):
     foils: Int[Tensor, "example foil"]
     corruption: str = ""
     metric: str | Callable[..., Tensor] = "logit_difference"
+    consecutive: bool = False
+    contrast: Contrast | None = None
 
     def __post_init__(self) -> None:
         _check_form(self)
-        if self.metric == LOG_PROBABILITY and self.answers.shape[1] > 1:
+        if self.metric == LOG_PROBABILITY:
+            object.__setattr__(self, "consecutive", True)
+        if self.by_token and self.answers.shape[1] > 1:
             _check_continued(self)
+
+    @property
+    def by_token(self) -> bool:
+        """Whether the metric reads several tokens of an answer, each given those before it."""
+        return self.consecutive and isinstance(self.metric, str) and self.metric in BY_TOKEN
 
     @property
     def reads(self) -> Int[Tensor, "example read"]:
         """The positions at which the metric reads, padded with `ABSENT`.
 
-        They are `end`, and under `log_probability` one more for each further token of the answer: the logits at read
-        `j` say how likely `answers[:, j]` is. Under `embedding_contrast` they are all real tokens.
+        They are `end`, and where the metric goes by token (see `by_token`) one more for each further token of the
+        answer: the logits at read `j` say how likely `answers[:, j]` is. Under `embedding_contrast` they are all real
+        tokens.
         """
         if self.metric == EMBEDDING_CONTRAST:
             return torch.where(self.mask, torch.arange(self.mask.shape[1], device=self.mask.device), ABSENT)
-        if self.metric != LOG_PROBABILITY:
+        if not self.by_token:
             return self.end[:, None]
         steps = torch.arange(self.answers.shape[1], device=self.end.device)
         return torch.where(self.answers == ABSENT, ABSENT, self.end[:, None] + steps)
+
+    @classmethod
+    def from_table(
+        cls, table: Any, model: Any, *, metric: str | Callable[..., Tensor] | None = None, task: str = "own",
+        source: str = "",
+    ) -> "Pairs":  # fmt: skip
+        """Pairs from a table of one's own: `headscope.tasks.files.table.from_table`, where all is explained.
+
+        Args:
+            table: a data frame, or the path of a CSV, JSONL or Parquet file, with the columns `clean`, `corrupted`,
+                `answer` and, where wanted, `foil`, `group` and `position:NAME`; `|` separates several answers.
+            model: whose tokenizer the prompts are made for.
+            metric: as for `headscope.pairs`.
+            task: what to call them.
+            source: where they come from; by default the file's name and sha256.
+
+        Raises:
+            UsageError: with every row of the table that is wrong, by its number.
+            TaskError: with every row that the tokenizer or the model cannot take, by its number.
+        """
+        home = import_module("headscope.tasks.files.table")  # tasks are built on this module
+        return home.from_table(table, model, metric=metric, task=task, source=source)
 
     @property
     def first_difference(self) -> Int[Tensor, " example"]:
@@ -167,106 +271,12 @@ class Pairs(Prompts):
         return torch.where(differs.any(1), differs.int().argmax(1), self.tokens.shape[1])
 
 
-def pad(
-    rows: Sequence[Sequence[int]], filler: int
-) -> tuple[Int[Tensor, "example position"], Bool[Tensor, "example position"]]:
-    """Rows of token ids as one right-padded array with its mask, which is True where a token is real.
-
-    Args:
-        rows: token ids, of any lengths.
-        filler: the id that padding gets; nothing reads it.
-
-    Example:
-        >>> pad([[1, 2, 3], [4]], filler=0)[0].tolist()
-        [[1, 2, 3], [4, 0, 0]]
-    """
-    width = max((len(row) for row in rows), default=0)
-    tokens = torch.full((len(rows), width), filler, dtype=torch.long)
-    mask = torch.zeros((len(rows), width), dtype=torch.bool)
-    for index, row in enumerate(rows):
-        tokens[index, : len(row)] = torch.tensor(row, dtype=torch.long)
-        mask[index, : len(row)] = True
-    return tokens, mask
-
-
-def right_pad(
-    tokens: Int[Tensor, "example position"],
-    mask: Bool[Tensor, "example position"],
-    positions: Mapping[str, Int[Tensor, " example"]] | None = None,
-) -> tuple[Int[Tensor, "example width"], Bool[Tensor, "example width"], dict[str, Int[Tensor, " example"]]]:
-    """Token ids padded on any side as right-padded ones, with their mask and positions moved along.
-
-    Columns that are padding in all examples are dropped. Twins go the same way, under the same mask.
-
-    Args:
-        tokens: token ids; each row's real tokens stand side by side, with padding before or after them or both.
-        mask: True where a token is real.
-        positions: named positions in these rows; `ABSENT` stays as it is.
-
-    Returns:
-        Tokens, mask and positions.
-
-    Raises:
-        UsageError: if a row has no real token or padding between them, or a position is not at a real token.
-
-    Example:
-        >>> tokens = torch.tensor([[0, 0, 5, 6], [0, 7, 8, 9]])
-        >>> moved, mask, positions = right_pad(tokens, tokens > 0, {"end": torch.tensor([3, 3])})
-        >>> moved.tolist(), positions["end"].tolist()
-        ([[5, 6, 0], [7, 8, 9]], [1, 2])
-    """
-    if mask.shape != tokens.shape:
-        raise UsageError(
-            f"tokens {tuple(tokens.shape)} and a mask {tuple(mask.shape)}",
-            "both of one shape, [example, position]",
-            "give the mask that belongs to the tokens",
-        )
-    begins = mask.clone()
-    begins[:, 1:] &= ~mask[:, :-1]
-    blocks = begins.sum(1)
-    if bool((blocks != 1).any()):
-        raise UsageError(
-            f"a mask whose real tokens are not one block (in {which(blocks != 1)})",
-            "in every row real tokens side by side, with padding only before or after them",
-            "leave padding inside a prompt and empty prompts out",
-        )
-    start, lengths = mask.int().argmax(1), mask.sum(1)
-    columns = torch.arange(int(lengths.max()) if len(lengths) else 0, device=tokens.device)
-    source = (start[:, None] + columns) % max(1, tokens.shape[1])
-    moved = {}
-    for name, place in (positions or {}).items():
-        moved[name] = torch.where(place == ABSENT, ABSENT, place - start)
-        outside = (place != ABSENT) & ((moved[name] < 0) | (moved[name] >= lengths))
-        if bool(outside.any()):
-            raise UsageError(
-                f"position {name!r} at padding (in {which(outside)})",
-                f"columns of real tokens, or {ABSENT} where an example has none",
-                "give positions as columns of the tokens before they are moved",
-            )
-    return tokens.gather(1, source), columns < lengths[:, None], moved
-
-
-def which(chosen: Bool[Tensor, " example"]) -> str:
-    """The numbers of the examples that are True, for messages; the first five by name.
-
-    Args:
-        chosen: one flag per example.
-
-    Example:
-        >>> which(torch.tensor([False, True])), which(torch.ones(8) > 0)
-        ('example 1', 'examples 0, 1, 2, 3, 4 and 3 more')
-    """
-    numbers = chosen.nonzero()[:, 0].tolist()
-    shown = ", ".join(str(number) for number in numbers[:5])
-    more = f" and {len(numbers) - 5} more" if len(numbers) > 5 else ""
-    return f"example{'s' if len(numbers) > 1 else ''} {shown}{more}"
-
-
 def _check_form(prompts: Prompts) -> None:
     if not _fits(prompts):
         names = [item.name for item in fields(prompts) if isinstance(getattr(prompts, item.name), Tensor)]
         shapes = {name: tuple(getattr(prompts, name).shape) for name in names}
         shapes |= {f"position {name!r}": tuple(place.shape) for name, place in prompts.positions.items()}
+        shapes |= {"contrast": (len(contrast),)} if (contrast := getattr(prompts, "contrast", None)) else {}
         raise UsageError(
             f"prompts of task {prompts.task!r} that do not fit together: "
             f"{', '.join(f'{name} {shape}' for name, shape in shapes.items())}; a mask of {prompts.mask.dtype}",
@@ -297,6 +307,7 @@ def _fits(prompts: Prompts) -> bool:
     if isinstance(prompts, Pairs):
         fits = fits and prompts.corrupted.shape == shape
         fits = fits and all(sets.ndim == 2 and len(sets) == shape[0] for sets in (prompts.answers, prompts.foils))
+        fits = fits and (prompts.contrast is None or len(prompts.contrast) == shape[0])
     return fits
 
 
@@ -310,7 +321,7 @@ def _check_continued(pairs: Pairs) -> None:
         sound = sound & (~needed | (inside & (found == pairs.answers[:, :-1]))).all(1)
     if not bool(sound.all()):
         raise UsageError(
-            f"pairs of task {pairs.task!r} under the metric {LOG_PROBABILITY!r}, whose prompts do not go on with their "
+            f"pairs of task {pairs.task!r} under the metric {pairs.metric!r}, whose prompts do not go on with their "
             f"answers ({which(~sound)})",
             "after 'end', clean and corrupted prompts that hold every token of the answer but its last",
             "make such pairs with headscope.pairs, or take another metric for a set of answers",

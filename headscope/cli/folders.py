@@ -1,0 +1,61 @@
+"""Where a run goes, and names as they are typed."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+
+def names(values: list[str] | None) -> tuple[str, ...]:
+    """The names that an option was given, each once.
+
+    Args:
+        values: as typed: the option may be repeated, and its values separated by commas.
+
+    Example:
+        >>> names(["ioi, induction", "ioi"])
+        ('ioi', 'induction')
+    """
+    return tuple(dict.fromkeys(name.strip() for value in values or [] for name in value.split(",") if name.strip()))
+
+
+def default_folder(model: str) -> Path:
+    """Where the run of a model goes unless it is said.
+
+    Args:
+        model: as typed.
+
+    Example:
+        >>> default_folder("openai-community/gpt2").as_posix()
+        'runs/gpt2'
+    """
+    path = Path(model).expanduser()
+    return Path("runs") / ((path.resolve() if path.is_dir() else path).name or "model")
+
+
+def free(folder: Path) -> Path:
+    """The folder itself, or with the first number that makes it new.
+
+    Args:
+        folder: the first choice.
+    """
+    tries = (folder if i == 1 else folder.with_name(f"{folder.name}-{i}") for i in count(1))
+    return next(path for path in tries if not path.exists() or (path.is_dir() and not any(path.iterdir())))
+
+
+@contextlib.contextmanager
+def no_litter(folder: Path) -> Iterator[None]:
+    """Remove the folders that were made for a run, where nothing came to be in them.
+
+    Args:
+        folder: where the run is to go.
+    """
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        yield
+    finally:
+        for path in new:
+            with contextlib.suppress(OSError):
+                path.rmdir()

@@ -1,0 +1,166 @@
+"""`headscope few`: do a few heads carry each task? Prints the verdicts, writes the run folder and the report."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from headscope.cli import folders, options
+from headscope.cli.options import HOW, OUTPUT, WHAT, option
+
+if TYPE_CHECKING:
+    from headscope.runs import Run
+
+EPILOG = (
+    "[bold]Examples[/bold]\n"
+    "  headscope few                            the bundled model, all it was trained on\n"
+    "  headscope few gpt2 --task ioi            one task\n"
+    "  headscope few gpt2 -t ioi --no-twin      faster: no untrained model beside it\n"
+    "  headscope few gpt2 -t ioi --ablation mean --json > few.json\n\n"
+    "[bold]What is done[/bold], on two halves of the pairs: heads are ranked on one by\n"
+    "patching each alone. On the other the top k are ablated together (necessity)\n"
+    "and kept alone (sufficiency), for every k up to 10 and up to all heads, beside\n"
+    "random sets of heads and the same model with random weights. Single effects\n"
+    "concentrate in few heads even there, so that alone proves nothing.\n\n"
+    "Every option has an environment variable, such as HEADSCOPE_FEW_DEVICE.\n"
+    "Exit codes: 0 done, 1 failed, 2 bad input, 130 stopped by Ctrl-C, which keeps\n"
+    "the tasks that were finished."
+)
+_Tasks = Annotated[
+    list[str] | None,
+    option(
+        "--task",
+        "-t",
+        panel=WHAT,
+        metavar="NAME",
+        help="What the model is asked to do (see headscope list tasks), or a file as FORMAT:PATH; repeat, or separate "
+        "by commas. Default: induction, ioi, agreement; for mini all that it was trained on.",
+    ),
+]
+_Pairs = Annotated[
+    int,
+    option(
+        "-n",
+        "--examples",
+        panel=WHAT,
+        metavar="N",
+        envvar=["HEADSCOPE_FEW_N", "HEADSCOPE_FEW_EXAMPLES"],
+        help="Held-out pairs per task, on which heads are measured; as many again select them.",
+    ),
+]
+_Ablation = Annotated[
+    str,
+    option(
+        "--ablation",
+        panel=HOW,
+        metavar="KIND",
+        help="What heads are replaced by where the verdict is made: resample (other prompts), mean, zero, "
+        "counterfactual (the twin prompt), mean_position, mean_template. The first four are always shown side by side.",
+    ),
+]
+_Sets = Annotated[
+    int,
+    option(
+        "--sets",
+        panel=HOW,
+        metavar="N",
+        help="Random sets of heads of each size, drawn from all heads and as many from each layer. From 20.",
+    ),
+]
+_NoTwin = Annotated[bool, option("--no-twin", panel=HOW, help="Leave out the same model with random weights.")]
+_Out = Annotated[
+    Path | None,
+    option(
+        "--out",
+        panel=OUTPUT,
+        metavar="FOLDER",
+        help="Folder for the run. Default: runs/MODEL-few, numbered if taken.",
+    ),
+]
+_Json = Annotated[
+    bool,
+    option(
+        "--json",
+        panel=OUTPUT,
+        envvar=["HEADSCOPE_FEW_JSON"],
+        help="Print JSON instead of tables: verdicts, criteria, smallest sets, paths.",
+    ),
+]
+
+
+def few(  # noqa: PLR0913 - one parameter for each option of the command
+    model: options.Model = "mini",
+    task: _Tasks = None,
+    n: _Pairs = 200,
+    seed: options.Seed = 0,
+    ablation: _Ablation = "resample",
+    sets: _Sets = 100,
+    no_twin: _NoTwin = False,
+    device: options.Device = "auto",
+    dtype: options.Dtype = "float32",
+    batch_size: options.BatchSize = 128,
+    memory: options.Memory = None,
+    offline: options.Offline = False,
+    out: _Out = None,
+    quiet: options.Quiet = False,
+    as_json: _Json = False,
+) -> None:
+    """Do a few heads of MODEL carry each task? A verdict with its numbers.
+
+    Prints one line and one paragraph for each task, and writes a folder:
+    report.html (open it in any browser), few.json, scores.parquet,
+    tasks.parquet and run.json.
+    """
+    if offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"  # read when the Hub's client is imported
+    from headscope.judging import carry_out, request
+    from headscope.models import load
+    from headscope.pipeline import Interrupted, command_line
+    from headscope.replay.memory import parse
+    from headscope.runs import check_writable
+    from headscope.tasks.files import split_names
+
+    asked = request(
+        tasks=split_names(task or []),
+        n=n,
+        ablation=ablation,
+        sets=sets,
+        seed=seed,
+        twin=not no_twin,
+        batch_size=batch_size,
+        memory=None if memory is None else parse(memory),
+    )
+    place = folders.default_folder(model)
+    folder = out or folders.free(place.with_name(f"{place.name}-few"))
+    show = not (quiet or as_json) and sys.stderr.isatty()
+    with folders.no_litter(folder):
+        check_writable(folder)
+        loaded = load(model, device=device, dtype=dtype, offline=offline)
+        try:
+            run = carry_out(loaded, asked, progress=show, command=command_line())
+        except Interrupted as stop:
+            if stop.run.few:
+                _finish(stop.run, folder, quiet=quiet, as_json=as_json)
+            raise
+        _finish(run, folder, quiet=quiet, as_json=as_json)
+
+
+def _finish(run: Run, folder: Path, *, quiet: bool, as_json: bool) -> None:
+    """Verdicts are printed before anything is written, so that a full disk cannot lose what was measured."""
+    from headscope.cli import verdicts
+
+    saved = None
+    try:
+        if not (quiet or as_json):
+            verdicts.print_verdicts(run)
+    finally:  # and a closed or full output cannot lose the folder
+        try:
+            saved = run.save(folder)
+        finally:
+            if as_json:
+                sys.stdout.write(json.dumps(verdicts.as_record(run, saved), indent=2, allow_nan=False) + "\n")
+    if not as_json:
+        sys.stdout.write(f"report: {folder / 'report.html'}\n")
