@@ -76,7 +76,7 @@ def judge(  # noqa: PLR0913 - the one call that users write: each word is an opt
         >>> planted = planted_model(plant, grid=Grid(2, 4), vocabulary=32, positions=32)
         >>> run = judge(planted, tasks=["induction"], n=12, sets=20, twin=False, device="cpu", progress=False)
         >>> run.few["induction"].label, sorted(run.top(2)["label"])
-        ('a few heads carry it', ['L0H0', 'L1H1'])
+        ('a few heads are needed, but do not suffice', ['L0H0', 'L1H1'])
     """
     asked = request(
         tasks=tasks, n=n, ablation=ablation, sets=sets, seed=seed, twin=twin, batch_size=batch_size, memory=memory
