@@ -17,11 +17,12 @@ if TYPE_CHECKING:
     from headscope.classifying import classify
     from headscope.comparing import Comparison, compare
     from headscope.errors import HeadscopeError, ModelError, RunError, TaskError, UsageError
+    from headscope.explaining import Explanation, explain
     from headscope.few import race
     from headscope.grid import Grid
     from headscope.judging import judge
     from headscope.models import Edit, Model, load
-    from headscope.pipeline import analyze
+    from headscope.pipeline import analyze, merge, verify
     from headscope.probing import hierarchy, probe
     from headscope.prompts import Pairs, Prompts
     from headscope.reproducing import reproduce
@@ -35,11 +36,13 @@ _HOMES = {
     "Run": "runs", "open_run": "runs", "analyze": "pipeline", "pairs": "tasks.own", "race": "few",
     "judge": "judging", "classify": "classifying", "probe": "probing", "hierarchy": "probing",
     "reproduce": "reproducing", "Comparison": "comparing", "compare": "comparing",
+    "Explanation": "explaining", "explain": "explaining", "merge": "pipeline", "verify": "pipeline",
 }  # fmt: skip
 
 __all__ = [
     "Comparison",
     "Edit",
+    "Explanation",
     "Grid",
     "HeadscopeError",
     "Model",
@@ -53,14 +56,17 @@ __all__ = [
     "analyze",
     "classify",
     "compare",
+    "explain",
     "hierarchy",
     "judge",
     "load",
+    "merge",
     "open_run",
     "pairs",
     "probe",
     "race",
     "reproduce",
+    "verify",
 ]
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from headscope import metrics, statistics
 from headscope.models import Model
+from headscope.progress import step
 from headscope.prompts import ABSENT, Pairs
 
 
@@ -48,8 +49,9 @@ def ability(model: Model, pairs: Pairs, *, seed: int, batch_size: int = 128) -> 
     foiled = has_foils(pairs)
     # What is chosen is judged by logits, whatever the effects are measured in.
     judged = replace(pairs, metric="logit_difference") if foiled else pairs
-    value, good = _judge(model, pairs.tokens, judged, batch_size)
-    twin, _ = _judge(model, pairs.corrupted, judged, batch_size)
+    with step(f"{pairs.task}: how well the model does it"):
+        value, good = _judge(model, pairs.tokens, judged, batch_size)
+        twin, _ = _judge(model, pairs.corrupted, judged, batch_size)
     columns = torch.stack([good, value, twin], dim=1).numpy()
     summary = statistics.summarise(columns, pairs.groups.numpy(), seed=seed)
     row: dict[str, Any] = {

@@ -34,6 +34,7 @@ class View:
         layer_heads: (layer, head) of each pattern.
         patterns: shares of attention; each query's row sums to 1 (less where tokens were cropped away).
         causal: whether later tokens are out of sight.
+        prompt: the prompt's place among the task's examples, from 0.
 
     Raises:
         UsageError: if the sizes disagree, or a pattern has a number that is not finite.
@@ -48,6 +49,7 @@ class View:
     layer_heads: tuple[tuple[int, int], ...]
     patterns: Float[np.ndarray, "head query key"]
     causal: bool
+    prompt: int = 0
 
     def __post_init__(self) -> None:
         size = len(self.tokens)

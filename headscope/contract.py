@@ -40,14 +40,17 @@ class Method:
 
     Attributes:
         name: its name at the shell.
-        function: `(model, prompts, *, batch_size, progress[, memory][, seed][, metrics]) -> {score: [example, layer,
-            head]}`; with `metrics` it also returns the scores of `with_metrics`.
+        function: `(model, prompts, *, batch_size, progress[, memory][, seed][, metrics][, layers]) -> {score: [example,
+            layer, head]}`; with `metrics` it also returns the scores of `with_metrics`, with `layers` it computes those
+            layers alone and leaves the others NaN.
         needs: the kind of prompts it works on.
         scores: what it returns, in order.
         source: paper and equation.
         about: one line for `headscope list methods`.
         seeded: whether it takes a seed.
         version: raised when the numbers it gives change.
+        across: whether an example's value may depend on the other examples: on their mean, or on one that is drawn
+            among them. Where it does not, an analysis computes, keeps and reuses its examples in blocks.
     """
 
     name: str
@@ -58,6 +61,7 @@ class Method:
     about: str
     seeded: bool = False
     version: int = 1
+    across: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

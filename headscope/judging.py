@@ -1,7 +1,7 @@
 """judge(): from a model's name to the verdict on the few heads of every task."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -11,14 +11,20 @@ import pandas as pd
 from headscope import provenance
 from headscope.ability import ability
 from headscope.attention import View
+from headscope.cells import packed, unpacked
 from headscope.contract import COLUMNS
 from headscope.errors import TaskError, UsageError, together, tried
 from headscope.few import Few, Settings, few_heads
+from headscope.few.outcome import few_from
 from headscope.few.split import LEAST, Halves, split
 from headscope.methods.twins import Limits
 from headscope.models import Model, load
-from headscope.pipeline import Interrupted, Plan, Setting, assemble, build_tasks, show
+from headscope.models.determined import determined
+from headscope.pipeline import Home, Interrupted, Plan, Setting, assemble, build_tasks, keys, profiled, show
+from headscope.pipeline.keeping import enter, used
 from headscope.plots.words import loose
+from headscope.profiles import Profiles
+from headscope.progress import step
 from headscope.prompts import Pairs
 from headscope.runs import Run
 from headscope.tasks import DEFAULT, MINI
@@ -143,7 +149,14 @@ def request(  # noqa: PLR0913 - what users choose
     return Request(plan=plan, settings=settings)
 
 
-def carry_out(model: Model, asked: Request, *, progress: bool = True, command: Sequence[str] | None = None) -> Run:
+def carry_out(
+    model: Model,
+    asked: Request,
+    *,
+    progress: bool = True,
+    command: Sequence[str] | None = None,
+    home: Home | None = None,
+) -> Run:
     """Judge every task on a loaded model.
 
     Args:
@@ -151,43 +164,63 @@ def carry_out(model: Model, asked: Request, *, progress: bool = True, command: S
         asked: what to do.
         progress: draw progress bars.
         command: the command line, for the record.
+        home: where each task's verdict is kept as soon as it is there, and found again; None: nothing is kept.
 
     Raises:
         TaskError: if a task that the request names cannot be expressed or has too few pairs, or none can.
+        RunError: if the folder holds a run of another model.
         Interrupted: at Ctrl-C, with the tasks that were finished.
     """
-    began = time.monotonic()
+    began, home = time.monotonic(), home or Home()
     plan, record = asked.plan, provenance.record(command=command, seed=asked.plan.seed)
     bundled = model.identity.get("source") == "bundled"
     pairs, rows = build_tasks(model, plan, default=MINI if bundled else DEFAULT)
     measured = _halves(pairs, rows, asked)
     setting = Setting(model, plan.batch_size, plan.memory, progress)
+    facts = None if home.folder is None else determined(model)
+    enter(home, model, facts)
     results: dict[str, Few] = {}
     frames: list[pd.DataFrame] = []
     views: list[View] = []
+    profiles: Profiles | None = None
     stopped = False
     try:
         for task, half in measured.items():
-            row = ability(model, half, seed=plan.seed, batch_size=plan.batch_size)
-            found = _results(setting, pairs[task], asked.settings, row)
+            row = home.store.remember(
+                "ability", keys.ability(facts, half, seed=plan.seed), pack=packed, unpack=unpacked,
+                compute=lambda half=half: ability(model, half, seed=plan.seed, batch_size=plan.batch_size),
+            )  # fmt: skip
+            found = home.store.remember(
+                "few", keys.verdict(facts, pairs[task], asdict(asked.settings)), pack=_packed, unpack=_unpacked,
+                compute=lambda task=task, row=row: _results(setting, pairs[task], asked.settings, row),
+            )  # fmt: skip
             frames += [scores(result) for result in found.values() if result.unit == "head"]
-            views += [view for view in [show(setting, half, frames[-1:])] if view is not None]
+            views += show(setting, half, frames[-1:]) if frames else []
             # Last, and together: a task is finished or it is not there at all.
             rows[task] |= row
             results |= found
+        profiles = profiled(setting, measured, frames, {}, seed=plan.seed)
     except KeyboardInterrupt:
         stopped = True
     identity = {
-        "model": model.identity, "plan": asdict(plan) | {"tasks": tuple(map(short, plan.tasks))},
+        "kind": "few", "model": model.identity, "plan": asdict(plan) | {"tasks": tuple(map(short, plan.tasks))},
         "settings": asdict(asked.settings), "provenance": record, "complete": not stopped,
-        "wall_seconds": round(time.monotonic() - began, 3),
+        "wall_seconds": round(time.monotonic() - began, 3), **used(home, facts),
     }  # fmt: skip
     run = assemble(model.name, identity, rows, [frame for frame in frames if len(frame)], {}, tuple(views))
-    run = replace(run, few=results)
+    run = replace(run, few=results, profiles=profiles)
     if stopped:
         done = len({result.task for result in results.values()})
-        raise Interrupted(run, done, len(measured), unit="tasks")
+        raise Interrupted(run, done, len(measured), unit="tasks", resumes=home.folder is not None)
     return run
+
+
+def _packed(found: dict[str, Few]) -> dict[str, np.ndarray]:
+    return packed({name: result.record() for name, result in found.items()})
+
+
+def _unpacked(arrays: Mapping[str, np.ndarray]) -> dict[str, Few]:
+    return {name: few_from(record) for name, record in unpacked(arrays).items()}
 
 
 def _halves(pairs: dict[str, Pairs], rows: dict[str, dict[str, Any]], asked: Request) -> dict[str, Pairs]:
@@ -209,7 +242,8 @@ def _halves(pairs: dict[str, Pairs], rows: dict[str, dict[str, Any]], asked: Req
 def _results(setting: Setting, pairs: Pairs, settings: Settings, able: dict[str, Any]) -> dict[str, Few]:
     """The verdict on a task; one more over key/value groups where query heads share them."""
     limits = Limits(batch_size=setting.batch_size, memory=setting.memory, progress=setting.progress)
-    found = {pairs.task: few_heads(setting.model, pairs, settings=settings, limits=limits, able=able)}
+    with step(f"{pairs.task}: do a few heads carry it"):
+        found = {pairs.task: few_heads(setting.model, pairs, settings=settings, limits=limits, able=able)}
     if setting.model.identity.get("key_value_heads") not in (None, setting.model.grid.heads):
         by_group = replace(settings, unit="group")
         grouped = few_heads(setting.model, pairs, settings=by_group, limits=limits, able=able)

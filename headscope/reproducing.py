@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ from headscope import provenance
 from headscope.deduction import Circuit, Settings, read_circuit, study
 from headscope.deduction.claims import claims
 from headscope.deduction.costs import paper_settings
-from headscope.errors import RunError, UsageError
+from headscope.deduction.result import Stopped
+from headscope.errors import HeadscopeError, RunError, UsageError
 from headscope.methods.twins import Limits, advice
 from headscope.models import Model, load
 from headscope.report.reproduction import write
@@ -83,6 +84,16 @@ def open_reproduction(folder: str | Path) -> Reproduction:
         raise RunError(f"folder {str(folder)!r}: {error}", expected, "check the path, or run it again") from error
 
 
+class Interrupted(HeadscopeError):
+    """Ctrl-C during a reproduction; `found` holds the steps that were finished."""
+
+    exit_code = 130
+
+    def __init__(self, found: Reproduction, stop: Stopped) -> None:
+        super().__init__(stop.given, stop.expected, stop.fix)
+        self.found = found
+
+
 def reproduce(  # noqa: PLR0913 - the one call that users write: each word is an option of the command
     paper: str = "three-percent",
     model: Any = "mini",
@@ -90,6 +101,7 @@ def reproduce(  # noqa: PLR0913 - the one call that users write: each word is an
     own: bool = False,
     n: int = 0,
     sets: int = 100,
+    controls: int | None = None,
     seed: int = 0,
     regardless: bool = False,
     batch_size: int = 32,
@@ -108,6 +120,8 @@ def reproduce(  # noqa: PLR0913 - the one call that users write: each word is an
             heads are ranked by the logit difference in both directions and ablated by resampling and to zero.
         n: pairs for each role; 0: 100, or 500 with `own`.
         sets: random sets of each kind; from 20.
+        controls: pairs of each role on which the same heads are sought on the untrained twin and with exchanged twins;
+            None: 30, or 25 with `own`; 0: none, and no second model in memory.
         seed: of problems, other prompts, random sets and resamples; the same seed gives the same result.
         regardless: go on where the model cannot do the chains; no claim about heads can then be tested.
         batch_size: examples that are held at once; changes speed and memory only.
@@ -123,6 +137,7 @@ def reproduce(  # noqa: PLR0913 - the one call that users write: each word is an
 
     Raises:
         HeadscopeError: naming what was given, what was expected and what to do.
+        Interrupted: at Ctrl-C, with what was finished.
 
     Example:
         >>> reproduce("three-procent")
@@ -132,14 +147,15 @@ def reproduce(  # noqa: PLR0913 - the one call that users write: each word is an
           to fix it: did you mean 'three-percent'?
     """
     name = model if isinstance(model, str) else getattr(model, "name", "")
-    settings = request(paper, str(name), own=own, n=n, sets=sets, seed=seed, regardless=regardless)
+    settings = request(paper, str(name), own=own, n=n, sets=sets, controls=controls, seed=seed, regardless=regardless)
     loaded: Any = model if hasattr(model, "run_at") else load(model, device=device, dtype=dtype, offline=offline)
     return carry_out(loaded, settings, limits=Limits(batch_size=batch_size, memory=memory, progress=progress))
 
 
 def request(  # noqa: PLR0913 - what users choose
-    paper: str, model: str, *, own: bool = False, n: int = 0, sets: int = 100, seed: int = 0, regardless: bool = False
-) -> Settings:
+    paper: str, model: str, *, own: bool = False, n: int = 0, sets: int = 100, controls: int | None = None,
+    seed: int = 0, regardless: bool = False,
+) -> Settings:  # fmt: skip
     """Check what was asked, before any weights are loaded.
 
     Args:
@@ -148,6 +164,7 @@ def request(  # noqa: PLR0913 - what users choose
         own: as for `reproduce`.
         n: as for `reproduce`.
         sets: as for `reproduce`.
+        controls: as for `reproduce`.
         seed: as for `reproduce`.
         regardless: as for `reproduce`.
 
@@ -160,8 +177,10 @@ def request(  # noqa: PLR0913 - what users choose
     if sets < 20:
         raise UsageError(f"sets {sets}", "20 or more", "fewer random sets could not show p < .05")
     if own:
-        return paper_settings(model, n=n or 500, sets=sets, seed=seed, regardless=regardless)
-    return Settings(n=n or 100, sets=sets, seed=seed, regardless=regardless)
+        found = paper_settings(model, n=n or 500, sets=sets, seed=seed, regardless=regardless)
+    else:
+        found = Settings(n=n or 100, sets=sets, seed=seed, regardless=regardless)
+    return found if controls is None else replace(found, controls=controls)
 
 
 def carry_out(
@@ -174,12 +193,23 @@ def carry_out(
         settings: what is asked.
         limits: how much at once.
         command: the command line, for the record.
+
+    Raises:
+        Interrupted: at Ctrl-C, with what was finished.
     """
     began = time.monotonic()
     record = provenance.record(command=command, seed=settings.seed)
-    circuit = study(model, settings=settings, limits=limits)
+    stop = None
+    try:
+        circuit = study(model, settings=settings, limits=limits)
+    except Stopped as early:
+        circuit, stop = early.circuit, early
     identity = {
         "paper": PAPERS["three-percent"], "model": model.identity, "settings": circuit.settings, "provenance": record,
-        "complete": True, "wall_seconds": round(time.monotonic() - began, 3),
+        "complete": stop is None, "steps": circuit.seconds, "stopped": circuit.stopped,
+        "wall_seconds": round(time.monotonic() - began, 3),
     }  # fmt: skip
-    return Reproduction(identity=identity, circuit=circuit, claims=claims(circuit))
+    found = Reproduction(identity=identity, circuit=circuit, claims=claims(circuit))
+    if stop is not None:
+        raise Interrupted(found, stop)
+    return found

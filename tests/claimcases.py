@@ -6,7 +6,8 @@ from typing import Any
 import pandas as pd
 
 from headscope.deduction.ablation import ABLATION
-from headscope.deduction.confidence import CONFIDENCE
+from headscope.deduction.confidence import CONFIDENCE, TOKENS
+from headscope.deduction.controls import CONTROLS
 from headscope.deduction.heads import HEADS, Selected
 from headscope.deduction.layers import DEPTHS, LAYERS
 from headscope.deduction.lens import LENS
@@ -63,7 +64,49 @@ def heads() -> pd.DataFrame:
                              "q": 0.02, "rank": 1 if own else 9, "rank_low": 1 if own else 5,
                              "rank_high": 2 if own else 12, "share": 0.5, "unit": "logits",
                              "selected": own})  # fmt: skip
+    for kind in KINDS:  # one head helps, of those of the traversal
+        own = {"role": "demonstrations", "kind": kind, "name": kind, "layer": 1, "head": 1, "p": 0.01, "q": 0.02,
+               "rank": 1, "rank_low": 1, "rank_high": 1, "share": 0.5, "selected": False}  # fmt: skip
+        rows += [
+            {**own, "score": "both", "value": 0.5, "low": 0.4, "high": 0.6, "unit": "logits"},
+            {**own, "score": "paper", "value": 0.02, "low": 0.01, "high": 0.03, "unit": "probability"},
+        ]
     return frame(HEADS, rows)
+
+
+def controls() -> pd.DataFrame:
+    """What the model shows beside an untrained twin in which nothing does anything, and exchanged twins."""
+    rows: list[dict[str, Any]] = []
+    for at, control in enumerate(("trained", "untrained", "shuffled")):
+        told: dict[str, Any] = {"control": control, "role": "", "kind": "", "unit": "heads"}
+        rows += [{**told, "measure": "selected", "value": 4 - at}, {**told, "measure": "own", "value": 4 - 2 * at}]
+        for kind in KINDS:
+            rows += [{**told, "kind": kind, "measure": name, "value": 2} for name in ("alone", "places")]
+            for role in (*ROLES, "demonstrations"):
+                own = {**told, "kind": kind, "role": role}
+                rows += [{**own, "measure": name, "value": 0.5 - 0.2 * at, "low": 0.1, "high": 0.6,
+                          "unit": "probability" if name == "held out" else "logits"}
+                         for name in ("held out", "held out effect")]  # fmt: skip
+                rows += [{**own, "measure": "significant", "value": 3 - at, "unit": "of 200 heads"}]
+        rows += [
+            {**told, "measure": "depth: centre", "value": 2.0 - at, "low": 1.5 - at, "high": 3.0, "unit": "layers"}
+        ]
+        rows += [{**told, "measure": "change effect", "value": 9.0, "unit": "logits"}]
+    twin: dict[str, Any] = {"control": "untrained", "role": "", "kind": ""}
+    shares = {"right": 0.01, "uncertain": 900, "uncertain: share": 0.55, "uncertain: tokens": 0.56}
+    rows += [{**twin, "measure": name, "value": value, "low": 0.5, "high": 0.6, "unit": "of 900 tokens"}
+             for name, value in shares.items()]  # fmt: skip
+    return frame(CONTROLS, rows)
+
+
+def tokens() -> pd.DataFrame:
+    kinds = (("A", "premise_selection", 0.3), ("<b>", "syntax", 0.99))
+    rows = [
+        (chain, at, token, component, 0, min(0.99, chance + 0.3 * chain), token, True)
+        for chain in range(3)
+        for at, (token, component, chance) in enumerate(kinds)
+    ]
+    return pd.DataFrame(rows, columns=pd.Index(TOKENS))
 
 
 def circuit(name: str = "invented", **changes: Any) -> Circuit:
@@ -89,7 +132,7 @@ def circuit(name: str = "invented", **changes: Any) -> Circuit:
         form="symbolic", grid=GRID, k=1,
         selected=tuple(Selected(role, kind, (head,)) for (role, kind), head in HEAD.items()),
         traversal=(Selected("demonstrations", "reading", ((1, 1),)),),
-        confidence=confidence(), tokens=pd.DataFrame({"chain": [0]}), lens=frame(LENS, lens), heads=heads(),
+        confidence=confidence(), tokens=tokens(), lens=frame(LENS, lens), heads=heads(), controls=controls(),
         layers=frame(LAYERS, layers), depths=frame(DEPTHS, depths), edges=frame(EDGES, edges), ablation=losses(),
         chains=pd.DataFrame({"chain": [0]}), sizes={"all": 4},
     )  # fmt: skip

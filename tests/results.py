@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from torch import Tensor
 
 from headscope.attention import View
 from headscope.few.outcome import Few
 from headscope.probed import Probed
+from headscope.profiles import Profiles
 from headscope.roles.result import Roles
 
 SCORES = {
@@ -18,6 +20,8 @@ SCORES = {
     "attention": ("previous_token", "first_token", "self", "duplicate", "induction", "entropy", "distance"),
 }
 UNITS = {"entropy": "nats", "distance": "tokens"}
+LEADERS = ("L2H9", "L4H2")
+"""Heads of the synthetic run that have a profile."""
 HOSTILE = ('<script>alert("x")</script>', "</script>", "<!--", "'\"&", "שלום", "🙂", "\u2028", "<b>bold</b>", "$x^2$")
 
 
@@ -30,11 +34,15 @@ class Results:
     few: Mapping[str, Few] = field(default_factory=dict)
     roles: Roles | None = None
     probes: Probed | None = None
+    profiles: Profiles | None = None
+    examples: Mapping[str, Tensor] = field(default_factory=dict)
+    groups: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def one_score(task: str, method: str, score: str, grid: tuple[int, int], *, flagged: bool = False) -> pd.DataFrame:
     """Scores of every head: a few large, the rest small; head L1H1 has no number and head L1H2 no interval."""
-    rng = np.random.default_rng(sum(map(ord, task + method + score)))
+    plain = task.removesuffix("".join(HOSTILE))
+    rng = np.random.default_rng(sum(map(ord, plain + method + score)))
     layers, heads = grid
     frame = pd.DataFrame({"layer": np.repeat(np.arange(layers), heads), "head": np.tile(np.arange(heads), layers)})
     signed = method != "attention"
@@ -78,6 +86,36 @@ def view(task: str, tokens: tuple[str, ...], heads: tuple[tuple[int, int], ...],
     )
 
 
+def profiles_of(task: str, labels: tuple[str, ...], *, bad: str = "") -> Profiles:
+    """Profiles of two heads of a task, or more, with one prompt and an edge from the first to the second."""
+    places = [tuple(map(int, label.removeprefix("L").split("H"))) for label in labels]
+    names = {"task": task, "prompt": 0}
+    heads = [
+        {"task": task, "layer": layer, "head": head, "label": label, "place": place, "method": "patching",
+         "score": "denoising", "unit": "logits", "value": 0.5, "low": 0.4, "high": 0.6, "n": 64, "least": -0.1,
+         "lower": 0.2, "median": 0.5, "upper": 0.7, "most": 1.5, "positive": 0.9, "reason": ""}
+        for place, ((layer, head), label) in enumerate(zip(places, labels, strict=True), start=1)
+    ]  # fmt: skip
+    tokens = [
+        {**names, "layer": row["layer"], "head": row["head"], "label": row["label"], "side": side, "place": 1,
+         "token": f" {side}{bad}", "value": 1.25, "rank": 1}
+        for row in heads
+        for side in ("raised", "lowered", "answer", "foil")
+    ]  # fmt: skip
+    sources = [
+        {**names, "layer": row["layer"], "head": row["head"], "label": row["label"], "place": 1, "position": 2,
+         "token": f" Mary{bad}", "attention": 0.75, "value": 0.9, "rank": 1}
+        for row in heads
+    ]  # fmt: skip
+    edge = {"task": task, "sender": labels[0], "receiver": labels[1], "through": "k", "direction": "noising",
+            "value": 0.4, "low": 0.3, "high": 0.5, "n": 16, "groups": 8, "p": 0.001, "q": 0.002, "unit": "logits",
+            "reason": ""}  # fmt: skip
+    prompt = {**names, "text": f"When Mary{bad}", "answers": " Mary", "foils": " John"}
+    frames = [pd.DataFrame(rows) for rows in (heads, [prompt], tokens, sources, [edge])]
+    record = {"seconds": 1.0, "absent": {"induction": {"edges": "its parts are not known" + bad}}}
+    return Profiles(**dict(zip(("heads", "prompts", "tokens", "sources", "edges"), frames, strict=True)), record=record)
+
+
 def results(*, grid: tuple[int, int] = (8, 12), hostile: bool = False) -> Results:
     """A run of four tasks: done, done, failed, skipped; with hostile text in every place if asked."""
     bad = "".join(HOSTILE) if hostile else ""
@@ -108,4 +146,7 @@ def results(*, grid: tuple[int, int] = (8, 12), hostile: bool = False) -> Result
         "passed": True,
     }
     record = {"command": ["headscope", "analyze", "mini" + bad], "seed": 0, "versions": {"torch": "2.13.0"}}
-    return Results({"model": model, **record}, pd.concat(frames, ignore_index=True), pd.DataFrame(tasks), views)
+    return Results(
+        {"model": model, **record}, pd.concat(frames, ignore_index=True), pd.DataFrame(tasks), views,
+        profiles=profiles_of(tasks[0]["task"], LEADERS, bad=bad),
+    )  # fmt: skip

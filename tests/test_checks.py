@@ -99,6 +99,10 @@ def holed(values: Any, _model: Any, _pairs: Any, _options: Any) -> None:
     values["mean_z"][0, 0, 0] = torch.nan
 
 
+def centred(values: Any, _model: Any, _pairs: Any, _options: Any) -> Any:
+    return {"mean_z": values["mean_z"] - values["mean_z"].mean(0)}
+
+
 calls = iter(range(10**6))
 BROKEN: dict[str, tuple[Callable[[], Method], str]] = {
     "no batch size": (lambda: method(lambda model, pairs, *, seed, progress: {}), "without the options batch_size"),
@@ -119,6 +123,10 @@ BROKEN: dict[str, tuple[Callable[[], Method], str]] = {
     "unseeded": (lambda: method(scaled(lambda *_: 1 + next(calls))), "differ at batch size 1"),
     "seed ignored": (lambda: method(change(lambda _v, m, p, o: sound(m, p, power=o["power"]))), "for seeds 0, 1 and 2"),
     "option ignored": (lambda: method(change(lambda _v, m, p, o: sound(m, p, seed=o["seed"]))), "'power' .* nothing"),
+    "across not declared": (
+        lambda: method(change(centred), across=False),
+        r"is by itself \(declare across=True if it must\)",
+    ),
     "tokens": (lambda: method(change(tokens_changed)), "which changes the prompts"),
     "positions": (lambda: method(change(place_changed)), "which changes the prompts"),
     "weights": (lambda: method(change(weight_changed)), "which changes the model's weights"),
@@ -162,6 +170,15 @@ def test_an_option_that_says_it_is_for_speed_must_keep_the_values() -> None:
         return {"mean_z": chunk * sound(model, pairs)["mean_z"]}
 
     with pytest.raises(ContractError, match=r"'chunk' .* 2 changes the values\n.*'speed and memory only'"):
+        check_method(method(function, seeded=False), fresh(), random_pairs())
+
+
+def test_layers_must_leave_out_all_others() -> None:
+    def function(model: Model, pairs: Prompts, *, layers: Any = None, batch_size: int = 8, progress: bool = False):
+        """For tests."""
+        return sound(model, pairs)
+
+    with pytest.raises(ContractError, match=r"with layers=\[0\]: all but that layer must be NaN, and it as among all"):
         check_method(method(function, seeded=False), fresh(), random_pairs())
 
 

@@ -28,7 +28,7 @@ from headscope.pipeline import Interrupted
 from headscope.plots.theme import DARK
 from headscope.report import render
 from headscope.report.few import few_section, smallest_table, state
-from headscope.report.panels import BUDGET, Panels, draw, panels
+from headscope.report.panels import BUDGET, draw, fitted, panels
 from headscope.runs import Run, open_run
 from headscope.testing import Plant, planted_model
 
@@ -91,8 +91,10 @@ def test_hostile_words_of_a_verdict_add_no_element(html: str, judged: dict[str, 
     )
     bad_page = render(replace(results(grid=(2, 3)), few={**judged, "ioi": spoilt}))
     plain, found = Tags(html), Tags(bad_page)
-    # The record of what it was measured with has one row more.
-    assert len(found.found) - len(plain.found) == len(Tags("<tr><th><bdi>a</bdi></th><td><bdi>b</bdi></td></tr>").found)
+    # The record of what it was measured with has one row more; the words that are gone named heads, which were links.
+    more = len(Tags("<tr><th><bdi>a</bdi></th><td><bdi>b</bdi></td></tr>").found)
+    sizes = [sum(tag != "a" for tag, _ in each.found) for each in (found, plain)]
+    assert sizes[0] - sizes[1] == more
     for words in HOSTILE:
         assert words.strip() in unescape(found.text)
 
@@ -107,13 +109,16 @@ def test_ten_tasks_of_a_large_model_stay_below_8_mb() -> None:
     large = replace(one, heads=heads, curve=pd.concat([one.curve, effect.assign(low=0.1, high=0.9)], ignore_index=True))
     section = few_section({f"task {i}": replace(large, task=f"t{i}") for i in range(2)})
     assert section is not None
-    bytes_each = len(draw(Panels(None, (), brief=False), section.figures())) / 2
+    bytes_each = len(draw(section.figures())) / 2
     assert 10 * bytes_each < 0.6 * BUDGET
     many = results(grid=grid)
     rows = many.scores.query("method == 'patching'")
-    crowded = panels(rows, many.tasks, (), further=section.figures() * 8)
+    drawn = panels(rows, many.tasks, roles={})
+    alone, _ = fitted(drawn, ())
+    assert not alone.brief
+    crowded, figures = fitted(drawn, section.figures() * 8)
     assert crowded.brief, "figures of other sections leave less room"
-    assert not panels(rows, many.tasks, ()).brief
+    assert len(json.loads(figures)) == len(drawn.figures()) + len(section.figures())
 
 
 needs_browser = pytest.mark.skipif(chromium() is None, reason="no chromium on PATH: the report is not opened")
@@ -230,7 +235,7 @@ def test_judge_finds_the_planted_heads_on_the_other_half(run: Run) -> None:
     assert run.identity["plan"]["n"] == 16
     assert run.identity["settings"]["sets"] == 20
     assert run.identity["complete"] is True
-    assert len(run.views) == 1
+    assert len(run.views) == 3
     assert verdicts.cells(result, wide=True)[1] == "8"
 
 

@@ -149,10 +149,11 @@ def test_a_task_that_the_model_does_is_not_flagged_and_shows_its_heads(planted: 
     assert rows.loc["induction", "corrupted"] < 0 < rows.loc["induction", "logit_difference"]
     assert not run.scores["flagged"].any()
     assert set(run.top(2)["label"]) == {"L0H1", "L1H0"}
-    (view,) = run.views
-    assert view.task == "induction"
-    assert {(0, 1), (1, 0)} <= set(view.layer_heads)
-    np.testing.assert_allclose(view.patterns.sum(-1), 1, atol=1e-5)
+    assert [view.prompt for view in run.views] == [0, 1, 2]
+    for view in run.views:
+        assert view.task == "induction"
+        assert {(0, 1), (1, 0)} <= set(view.layer_heads)
+        np.testing.assert_allclose(view.patterns.sum(-1), 1, atol=1e-5)
 
 
 def test_a_failed_task_is_flagged_in_every_row(monkeypatch: pytest.MonkeyPatch, planted: Model) -> None:
@@ -235,7 +236,7 @@ def test_ctrl_c_keeps_the_finished_cells(monkeypatch: pytest.MonkeyPatch, plante
 def test_ctrl_c_before_anything_is_finished_still_leaves_a_readable_run(
     monkeypatch: pytest.MonkeyPatch, planted: Model, tmp_path: Any
 ) -> None:
-    monkeypatch.setattr("headscope.pipeline.ability", stopping)
+    monkeypatch.setattr("headscope.pipeline.executing.ability", stopping)
     with pytest.raises(Interrupted, match="interrupted after 0 of 5 cells") as caught:
         analyze(planted)
     kept = open_run(caught.value.run.save(tmp_path / "run"))

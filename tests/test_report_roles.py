@@ -172,8 +172,10 @@ def test_labels_that_no_task_tests_are_said_to_be_observed_only() -> None:
     assert summary(unproved).endswith(f"All {held} labels are observed only.")
 
 
-def test_the_readme_names_every_role_with_its_threshold() -> None:
-    lines = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8").splitlines()
+def test_the_documentation_names_every_role_with_its_threshold() -> None:
+    root = Path(__file__).parents[1]
+    pages = [root / "README.md", *sorted((root / "docs").glob("*.md"))]
+    lines = [line for page in pages for line in page.read_text(encoding="utf-8").splitlines()]
     for role in ROLES.values():
         cells = next(line for line in lines if line.startswith(f"| **{role.name}** |")).split("|")
         least = "-" if role.threshold is None else f"{role.threshold:g}"

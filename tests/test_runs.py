@@ -15,11 +15,13 @@ import headscope
 from headscope.errors import RunError, UsageError
 from headscope.grid import Grid
 from headscope.models import load
+from headscope.profiles import FRAMES as PROFILES
 from headscope.runs import Run, check_writable, open_run
 from headscope.testing import Plant, planted_model
 
 ARRAYS = [f"examples/{name}.safetensors" for name in ("groups", "values", "views")]
-FILES = [*ARRAYS, "run.json", "scores.parquet", "tasks.parquet"]
+TABLES = ["scores", "tasks", *PROFILES]
+FILES = [*ARRAYS, "run.json", *(f"{name}.parquet" for name in TABLES)]
 
 
 @pytest.fixture(scope="module")
@@ -120,14 +122,16 @@ def test_a_saved_run_comes_back_equal(run: Run, written: Path) -> None:
         assert back.examples[name].dtype == value.dtype
     assert {task: groups.tolist() for task, groups in back.groups.items()} == {"induction": list(range(6))}
     for one, other in zip(back.views, run.views, strict=True):
-        assert (one.task, one.tokens, one.layer_heads, one.causal) == (
-            other.task,
-            other.tokens,
-            other.layer_heads,
-            other.causal,
-        )
+        for name in ("task", "tokens", "layer_heads", "causal", "prompt"):
+            assert getattr(one, name) == getattr(other, name)
         np.testing.assert_array_equal(one.patterns, other.patterns)
     assert back.top(2).equals(run.top(2))
+    assert back.profiles is not None
+    assert run.profiles is not None
+    assert back.profiles.record == run.profiles.record
+    for name, frame in run.profiles.frames().items():
+        assert len(frame)
+        pd.testing.assert_frame_equal(back.profiles.frames()[name], frame, check_exact=True)
 
 
 def test_the_folder_holds_what_is_promised_and_no_pickle(written: Path) -> None:
@@ -257,3 +261,13 @@ def test_a_run_of_another_schema_is_explained(folder: Path) -> None:
         f"run folder {str(folder)!r} of schema 2\n  expected: schema 1\n"
         "  to fix it: open it with the headscope that wrote it (run.json names the version)"
     )
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "text"), [("scores", "flagged", "truth values"), ("tasks", "groups", "numbers")]
+)
+def test_a_column_of_another_kind_is_refused(folder: Path, table: str, column: str, text: str) -> None:
+    path = folder / f"{table}.parquet"
+    pd.read_parquet(path).assign(**{column: "some"}).to_parquet(path)
+    with pytest.raises(RunError, match=f"the table {table}, whose column '{column}' is no column of {text}"):
+        open_run(folder)

@@ -11,24 +11,49 @@ from typing import Annotated, Any
 
 import typer
 
-from headscope.cli import analysis, bundled, comparison, information, probing, reproduction, roles, selection
-from headscope.errors import HeadscopeError
+from headscope.cli import (
+    analysis,
+    bundled,
+    citing,
+    comparison,
+    drawing,
+    explain,
+    information,
+    merging,
+    plan,
+    probing,
+    reproduction,
+    roles,
+    selection,
+)
+from headscope.cli.command import Group, register
+from headscope.cli.hints import program
+from headscope.errors import HeadscopeError, UsageError
 
 app = typer.Typer(
     name="headscope",
     help=(
         "Which attention heads of a transformer matter, for what, and how sure are we?\n\n"
         "[bold]headscope analyze[/bold] scores every head of the bundled model in about a minute, prints the top "
-        "ones, and writes a report that opens in any browser. Then give it your own model:\n\n"
-        "  headscope analyze gpt2\n"
-        "  headscope analyze ./my-model --offline"
+        "ones, and writes a report that opens in any browser. Then give it your own model."
     ),
     epilog=(
-        "Start with [bold]headscope analyze --help[/bold].\n\n"
+        "[bold]Examples[/bold]\n"
+        "  headscope doctor                       is this machine ready?\n"
+        "  headscope analyze                      the bundled model, needs no network\n"
+        "  headscope analyze gpt2                 from the Hugging Face Hub\n"
+        "  headscope analyze ./my-model --offline\n"
+        "  headscope few gpt2 --task ioi          do a few heads carry this task?\n"
+        "  headscope list tasks                   what a model can be asked\n"
+        "  headscope --install-completion         names at Tab, in this shell\n\n"
+        "Each command has examples of its own: [bold]headscope analyze --help[/bold].\n\n"
+        "All commands know --json (for programs), --quiet, --verbose, and HEADSCOPE_\n"
+        "variables for their options. Problems are told in three parts: what was given,\n"
+        "what was expected, what to do.\n\n"
         "Exit codes: 0 done, 1 failed, 2 bad input, 130 stopped by Ctrl-C."
     ),
     no_args_is_help=True,
-    add_completion=False,
+    cls=Group,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "HEADSCOPE"},
@@ -59,15 +84,21 @@ def _common(
     pass
 
 
-app.command("analyze", epilog=analysis.EPILOG)(analysis.analyze)
-app.command("few", epilog=selection.EPILOG)(selection.few)
-app.command("roles", epilog=roles.EPILOG)(roles.roles)
-app.command("probe", epilog=probing.EPILOG)(probing.probe)
-app.command("hierarchy", epilog=probing.EPILOG_HIERARCHY)(probing.hierarchy)
-app.command("reproduce", epilog=reproduction.EPILOG)(reproduction.reproduce)
-app.command("compare", epilog=comparison.EPILOG)(comparison.compare)
-app.command("list")(information.listing)
-app.command("doctor")(information.doctor)
+register(app, "analyze", analysis.analyze, epilog=analysis.EPILOG)
+register(app, "few", selection.few, epilog=selection.EPILOG)
+register(app, "roles", roles.roles, epilog=roles.EPILOG)
+register(app, "probe", probing.probe, epilog=probing.EPILOG)
+register(app, "hierarchy", probing.hierarchy, epilog=probing.EPILOG_HIERARCHY)
+register(app, "reproduce", reproduction.reproduce, epilog=reproduction.EPILOG)
+register(app, "compare", comparison.compare, epilog=comparison.EPILOG)
+register(app, "picture", drawing.picture, epilog=drawing.EPILOG)
+register(app, "explain", explain.explain, epilog=explain.EPILOG)
+register(app, "plan", plan.plan, epilog=plan.EPILOG)
+register(app, "merge", merging.merge, epilog=merging.EPILOG_MERGE)
+register(app, "verify", merging.verify, epilog=merging.EPILOG_VERIFY)
+register(app, "list", information.listing, epilog=information.EPILOG)
+register(app, "cite", citing.cite, epilog=citing.EPILOG)
+register(app, "doctor", information.doctor, epilog=information.EPILOG_DOCTOR)
 app.add_typer(bundled.app, name="mini")
 
 
@@ -94,6 +125,7 @@ def main() -> None:
         # A name that the terminal's encoding lacks must not end a finished analysis.
         getattr(stream, "reconfigure", _nothing)(errors="backslashreplace")
     try:
+        _check_completion()
         _run()
     except HeadscopeError as error:
         _stop(str(error), error.exit_code)
@@ -107,9 +139,19 @@ def main() -> None:
         _stop(_explained(error), 1)
 
 
+def _check_completion() -> None:
+    asked = {"--install-completion", "--show-completion"} & set(sys.argv[1:2])
+    if asked and program() != "headscope":
+        raise UsageError(
+            f"{asked.pop()} of python -m headscope",
+            "the command headscope: a shell completes one word's arguments",
+            "install headscope, as the README says, and run headscope --install-completion",
+        )
+
+
 def _run() -> None:
     try:
-        app()
+        app(prog_name=program())
     except SystemExit as stop:
         if stop.code == 130:  # typer's own answer to Ctrl-C, which says nothing
             raise KeyboardInterrupt from None

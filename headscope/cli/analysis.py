@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from headscope.cli import folders, options
-from headscope.cli.finishing import finish
-from headscope.cli.options import OUTPUT, WHAT, option
+from headscope.cli import complete, folders, hints, names, options, spreading
+from headscope.cli.finishing import finish, tell_cells
+from headscope.cli.options import WHAT, option
 
 if TYPE_CHECKING:
     from headscope.runs import Run
@@ -25,20 +25,16 @@ EPILOG = (
     "  headscope analyze ./my-model --offline     a local Hugging Face directory\n"
     "  headscope analyze gpt2 -t lambada:test.jsonl   a task from a file\n"
     "  headscope analyze gpt2 -t ioi,induction -m patching --json > top.json\n\n"
-    "Every option has an environment variable, such as HEADSCOPE_ANALYZE_DEVICE.\n"
-    "Exit codes: 0 done, 1 failed, 2 bad input, 130 stopped by Ctrl-C, which keeps\n"
-    "the tasks and methods that were finished."
+    "[bold]It goes on where it stopped[/bold]: every part is kept as soon as it is\n"
+    "finished. After Ctrl-C, a crash or a power cut the same command computes the\n"
+    "rest; with more -n, -t or -m and the same --out it computes what is new.\n\n"
+    "Exit codes: 0 done, 1 failed, 2 bad input, 130 stopped by Ctrl-C."
 )
 _Tasks = Annotated[
     list[str] | None,
-    option(
-        "--task",
-        "-t",
-        panel=WHAT,
-        metavar="NAME",
-        help="What the model is asked to do (see headscope list tasks), or a file as FORMAT:PATH, such as "
-        "lambada:test.jsonl or pairs:mine.csv; repeat, or separate by commas. "
+    options.tasks(
         "Default: induction, ioi, agreement, where it can read them.",
+        files="or a file as FORMAT:PATH, such as lambada:test.jsonl or pairs:mine.csv",
     ),
 ]
 _Methods = Annotated[
@@ -48,6 +44,7 @@ _Methods = Annotated[
         "-m",
         panel=WHAT,
         metavar="NAME",
+        offer=complete.several(names.METHODS),
         help="How heads are scored (see headscope list methods); repeat, or separate by commas. "
         "Default: patching, ablation, attention, attribution, direct.",
     ),
@@ -58,6 +55,7 @@ _Metrics = Annotated[
         "--metric",
         panel=WHAT,
         metavar="NAME",
+        offer=complete.several(names.METRICS),
         help="What effects are measured in (see headscope list metrics); repeat, or separate by commas: the first "
         "instead of each task's own, the others as further scores of patching and ablation, in the same runs. "
         "Default: each task's own.",
@@ -70,22 +68,14 @@ _Examples = Annotated[
         "--examples",
         panel=WHAT,
         metavar="N",
-        envvar=["HEADSCOPE_ANALYZE_N", "HEADSCOPE_ANALYZE_EXAMPLES"],
         help="Examples per task: time grows with it, intervals shrink with its square root.",
     ),
 ]
 _NoRoles = Annotated[
     bool, option("--no-roles", panel=WHAT, help="Leave out what each head does (headscope roles says more of it).")
 ]
-_Json = Annotated[
-    bool,
-    option(
-        "--json",
-        panel=OUTPUT,
-        envvar=["HEADSCOPE_ANALYZE_JSON"],
-        help="Print JSON instead of tables: tasks, top heads, paths.",
-    ),
-]
+_Json = Annotated[bool, options.as_json("tasks, top heads, paths")]
+_Out = Annotated[Path | None, options.out("runs/MODEL")]
 
 
 def analyze(  # noqa: PLR0913 - one parameter for each option of the command
@@ -101,7 +91,12 @@ def analyze(  # noqa: PLR0913 - one parameter for each option of the command
     batch_size: options.BatchSize = 128,
     memory: options.Memory = None,
     offline: options.Offline = False,
-    out: options.Out = None,
+    shard: spreading.Shard = None,
+    ray: spreading.Ray = None,
+    workers: spreading.Workers = None,
+    cell_timeout: spreading.CellTimeout = None,
+    out: _Out = None,
+    refresh: options.Refresh = False,
     quiet: options.Quiet = False,
     as_json: _Json = False,
 ) -> None:
@@ -109,14 +104,14 @@ def analyze(  # noqa: PLR0913 - one parameter for each option of the command
 
     Prints how well the model does each task and its top heads with their roles,
     and writes a folder: report.html (open it in any browser), scores.parquet,
-    tasks.parquet, roles.parquet, labels.parquet, examples/ and run.json.
+    tasks.parquet, roles.parquet, labels.parquet, examples/ and run.json; and
+    cells/, by which a run that was stopped, or is extended, goes on.
     """
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"  # read when the Hub's client is imported
     from headscope.models import load
-    from headscope.pipeline import Interrupted, Plan, command_line, execute
+    from headscope.pipeline import Interrupted, Plan, command_line, execute, request_of, resuming
     from headscope.replay.memory import parse
-    from headscope.runs import check_writable
     from headscope.tasks.files import split_names
 
     plan = Plan(
@@ -129,21 +124,26 @@ def analyze(  # noqa: PLR0913 - one parameter for each option of the command
         memory=None if memory is None else parse(memory),
         roles=not no_roles,
     )
-    folder = out or folders.free(folders.default_folder(model))
+    chosen = spreading.executor(
+        model, shard=shard, ray=ray, workers=workers, timeout=cell_timeout, offline=offline
+    )  # fmt: skip
+    request = request_of(model, plan, dtype=dtype, device=device)
+    place = folders.default_folder(model)
+    folder = out or (spreading.folder_of_shard(place, shard) if shard else folders.for_request(place, request))
     show = not (quiet or as_json) and sys.stderr.isatty()
-    with folders.no_litter(folder):
-        check_writable(folder)
+    with folders.no_litter(folder), resuming(folder, request=request, refresh=refresh) as home:
         loaded = load(model, device=device, dtype=dtype, offline=offline)
         try:
-            run = execute(loaded, plan, progress=show, command=command_line())
+            run = execute(loaded, plan, progress=show, command=command_line(), executor=chosen, home=home)
         except Interrupted as stop:
             if len(stop.run.scores):
-                _finish(stop.run, folder, quiet=quiet, as_json=as_json)
+                _finish(stop.run, folder, model, quiet=quiet, as_json=as_json)
             raise
-        _finish(run, folder, quiet=quiet, as_json=as_json)
+        _finish(run, folder, model, quiet=quiet, as_json=as_json)
+        spreading.tell(chosen, folder, quiet=quiet)
 
 
-def _finish(run: Run, folder: Path, *, quiet: bool, as_json: bool) -> None:
+def _finish(run: Run, folder: Path, model: str, *, quiet: bool, as_json: bool) -> None:
     from headscope.cli import labels, tables
 
     def show() -> None:
@@ -153,3 +153,5 @@ def _finish(run: Run, folder: Path, *, quiet: bool, as_json: bool) -> None:
         tables.print_absent(run)
 
     finish(run.save, folder, show=show, record=partial(tables.as_record, run, TOP), quiet=quiet, as_json=as_json)
+    tell_cells(run.identity, quiet=quiet or as_json)
+    hints.tell(*hints.after_analysis(run, model, folder), quiet=quiet, as_json=as_json)

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from headscope.cli import complete, hints, names
+from headscope.cli.options import option
+
 if TYPE_CHECKING:
     from headscope.comparing import Comparison
 
@@ -34,38 +37,57 @@ EPILOG = (
 )
 
 
-def _option(*names: str, help: str, metavar: str = " ", envvar: str | None = None) -> Any:
-    return typer.Option(*names, help=help, metavar=metavar, show_envvar=False, envvar=envvar)
+def _run_argument(help: str) -> Any:
+    return typer.Argument(metavar="RUN", autocompletion=complete.runs, help=help)
+
+
+_Tasks = Annotated[
+    list[str] | None,
+    option(
+        "--task",
+        "-t",
+        metavar="NAME",
+        offer=complete.several(names.TASKS),
+        help="Only this task; repeat, or separate by commas.",
+    ),
+]
+_Methods = Annotated[
+    list[str] | None,
+    option(
+        "--method",
+        "-m",
+        metavar="NAME",
+        offer=complete.several(names.METHODS),
+        help="All scores of this method; repeat, or separate by commas.",
+    ),
+]
 
 
 def compare(  # noqa: PLR0913 - one parameter for each option of the command
-    run_a: Annotated[Path, typer.Argument(metavar="RUN", help="A folder that headscope analyze wrote.")],
-    run_b: Annotated[Path, typer.Argument(metavar="RUN", help="Another.")],
-    task: Annotated[list[str] | None, _option("--task", "-t", metavar="NAME", help="Only this task; repeat.")] = None,
-    method: Annotated[
-        list[str] | None, _option("--method", "-m", metavar="NAME", help="All scores of this method; repeat.")
-    ] = None,
+    run_a: Annotated[Path, _run_argument("A folder that headscope analyze wrote.")],
+    run_b: Annotated[Path, _run_argument("Another.")],
+    task: _Tasks = None,
+    method: _Methods = None,
     everything: Annotated[
-        bool, _option("--all", help="Every score of both runs, not only the leading causal one of each task.")
+        bool, option("--all", help="Every score of both runs, not only the leading causal one of each task.")
     ] = False,
     top: Annotated[
-        int | None, _option("--top", metavar="K", help="Heads of the overlap. Default: 3 % of them, at least one.")
+        int | None, option("--top", metavar="K", help="Heads of the overlap. Default: 3 % of them, at least one.")
     ] = None,
-    seed: Annotated[int, _option("--seed", metavar="N", help="Of resamples, halves and permutations.")] = 0,
+    seed: Annotated[int, option("--seed", metavar="N", help="Of resamples, halves and permutations.")] = 0,
     figure: Annotated[
         Path | None,
-        _option("--figure", metavar="FILE", help="Draw A against B, .html or .png; one file for each task."),
+        option("--figure", metavar="FILE", help="Draw A against B, .html or .png; one file for each task."),
     ] = None,
-    as_json: Annotated[
-        bool, _option("--json", envvar="HEADSCOPE_COMPARE_JSON", help="Print JSON instead of tables: all heads.")
-    ] = False,
+    quiet: Annotated[bool, option("--quiet", "-q", help="No tables: print only where the figures are.")] = False,
+    as_json: Annotated[bool, option("--json", help="Print JSON instead of tables: all heads.")] = False,
 ) -> None:
     """Compare two runs: two models of one shape, two revisions, or two seeds.
 
     Says how far the ranks of the heads agree and how much of that is noise,
     which top heads are shared, and which heads changed, with intervals.
     """
-    from headscope.cli.folders import names as _names
+    from headscope.cli import folders
     from headscope.comparing import compare as compared
     from headscope.errors import UsageError
 
@@ -73,14 +95,19 @@ def compare(  # noqa: PLR0913 - one parameter for each option of the command
         raise UsageError(f"seed {seed}", "a whole number, 0 or more", "write for example --seed 0")
     _check_ending(figure)
     only = not (everything or method)
-    found = compared(run_a, run_b, tasks=_names(task), methods=_names(method), leading=only, top=top, seed=seed)
+    found = compared(
+        run_a, run_b, tasks=folders.names(task), methods=folders.names(method), leading=only, top=top, seed=seed
+    )
     pictures = [] if figure is None else _draw(found, figure)
     if as_json:
         sys.stdout.write(json.dumps(record(found, pictures), indent=2, allow_nan=False) + "\n")
         return
-    _print(found)
+    if not quiet:
+        _print(found)
     for path in pictures:
         sys.stdout.write(f"figure: {path}\n")
+    if not pictures:
+        hints.tell(hints.command("compare", run_a, run_b, "--figure", "compared.html"), quiet=quiet)
 
 
 def _check_ending(figure: Path | None) -> None:

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import math
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
+from headscope.cli import hints
 from headscope.cli.tables import WIDE, console, finite, number, plain, table
 
 if TYPE_CHECKING:
     from headscope.probed import Probed
     from headscope.runs import Run
-
-DEFAULT = "the bundled gold set"
-"""What a run's plan calls the treebank that is used where none is given."""
 
 BEST = (
     "best: chosen on one half of the documents, measured on the other (accuracy, over). over: points over the best of "
@@ -58,23 +55,15 @@ def print_probes(run: Run) -> None:
         out.print(plain(told), style="yellow")
 
 
-def print_next(run: Run, model: str) -> None:
+def next_commands(run: Run, model: str) -> list[str]:
     """What one would ask next, as commands.
 
     Args:
         run: with probes.
         model: as typed.
     """
-    name, hints = shlex.quote(model), {}
-    if not run.identity["plan"].get("use"):
-        hints[f"headscope probe {name}"] = "all labels, and does the model use them?"
-    hints[f"headscope roles {name}"] = "what does each head do?"
-    if DEFAULT in run.identity["plan"].get("treebanks", ()):
-        hints[f"headscope probe {name} --treebank FILE"] = "on gold text of your own"
-    made = table("next", "", left=("next", ""))
-    for command, what in hints.items():
-        made.add_row(plain(command), plain(what))
-    console().print(made)
+    whole = [] if run.identity["plan"].get("use") else [hints.command("probe", model)]
+    return [*whole, hints.command("roles", model)]
 
 
 def _rows(frame: Any) -> list[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,3 +38,20 @@ def finish(
                 sys.stdout.write(json.dumps(record(saved), indent=2, allow_nan=False) + "\n")
     if not as_json:
         sys.stdout.write(f"report: {folder / 'report.html'}\n")
+
+
+def tell_cells(identity: Mapping[str, Any], *, quiet: bool) -> None:
+    """Say on standard error what of an analysis was there from before, and what is wrong with its cells.
+
+    Args:
+        identity: of a run.
+        quiet: only what is wrong.
+    """
+    from headscope.pipeline import warnings_of
+
+    cells = identity.get("cells", {})
+    before, new = (sum(cells.get(name, {}).values()) for name in ("reused", "computed"))
+    if before and not quiet:
+        sys.stderr.write(f"headscope: {before} of {before + new} parts were there from before (--refresh: anew)\n")
+    for told in warnings_of(identity):
+        sys.stderr.write(f"headscope: warning: {told}\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -47,6 +48,26 @@ def free(folder: Path) -> Path:
     """
     tries = (folder if i == 1 else folder.with_name(f"{folder.name}-{i}") for i in count(1))
     return next(path for path in tries if not path.exists() or (path.is_dir() and not any(path.iterdir())))
+
+
+def for_request(folder: Path, request: str) -> Path:
+    """The folder where the same request was stopped before it came to its end, which is said; else the first free one.
+
+    Args:
+        folder: the first choice.
+        request: the hash of what is asked.
+    """
+    from headscope.pipeline import unfinished
+
+    new = free(folder)
+    numbered = (folder if i == 1 else folder.with_name(f"{folder.name}-{i}") for i in count(1))
+    for path in numbered:
+        if path == new:
+            return new
+        if unfinished(path, request):
+            sys.stderr.write(f"headscope: going on with {path}, which was stopped\n")
+            return path
+    return new
 
 
 @contextlib.contextmanager

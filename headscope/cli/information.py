@@ -5,9 +5,29 @@ from __future__ import annotations
 import enum
 import json
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from headscope.cli import hints
+from headscope.cli.options import option
+
+if TYPE_CHECKING:
+    from headscope.errors import HeadscopeError
+
+EPILOG = (
+    "[bold]Examples[/bold]\n"
+    "  headscope list tasks              what a model can be asked, and the source\n"
+    "  headscope list methods --json     for a program\n"
+    "  headscope list roles --quiet      only the names, one a line\n\n"
+    "Exit codes: 0 done, 2 bad input."
+)
+EPILOG_DOCTOR = (
+    "[bold]Examples[/bold]\n"
+    "  headscope doctor                  before anything else on a new machine\n"
+    "  headscope doctor --json           to go with a report of a problem\n\n"
+    "Exit codes: 0 ready, 1 something is wrong."
+)
 
 
 class Kind(enum.StrEnum):
@@ -22,10 +42,8 @@ class Kind(enum.StrEnum):
 
 def listing(
     what: Annotated[Kind, typer.Argument(metavar="WHAT", help="models, tasks, methods, metrics or roles.")],
-    as_json: Annotated[
-        bool,
-        typer.Option("--json", envvar="HEADSCOPE_LIST_JSON", show_envvar=False, metavar=" ", help="Print JSON."),
-    ] = False,
+    quiet: Annotated[bool, option("--quiet", "-q", help="Print only the names, one a line.")] = False,
+    as_json: Annotated[bool, option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """List what there is: models, tasks, methods, metrics or roles."""
     rows = {
@@ -38,6 +56,9 @@ def listing(
     if as_json:
         sys.stdout.write(json.dumps(rows, indent=2) + "\n")
         return
+    if quiet:
+        sys.stdout.writelines(f"{next(iter(row.values()))}\n" for row in rows)
+        return
     from headscope.cli import tables
 
     names = tuple(rows[0])
@@ -46,7 +67,16 @@ def listing(
     for row in rows:
         made.add_row(*map(tables.plain, row.values()))
     tables.console().print(made)
+    hints.tell(hints.command(*_NEXT[what]))
 
+
+_NEXT = {
+    Kind.models: ("analyze", "gpt2"),
+    Kind.tasks: ("analyze", "mini", "--task", "mini-ioi"),
+    Kind.methods: ("analyze", "mini", "--method", "patching"),
+    Kind.metrics: ("analyze", "mini", "--metric", "probability"),
+    Kind.roles: ("roles", "mini"),
+}
 
 _ARCHITECTURES = ("GPT-2", "GPT-NeoX", "Llama", "Qwen2", "Qwen3", "Gemma-2", "GPT-Neo", "OPT", "BERT")
 
@@ -106,27 +136,45 @@ def _roles() -> list[dict[str, str]]:
     ]
 
 
-def doctor() -> None:
+def doctor(
+    quiet: Annotated[bool, option("--quiet", "-q", help="Print only what is wrong.")] = False,
+    as_json: Annotated[bool, option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
     """Check that this machine is ready: versions, device, disk, the bundled model.
 
     Exit code 1 if something is wrong.
     """
-    from headscope.cli import tables
     from headscope.errors import HeadscopeError
 
-    made = tables.table("check", "finding", left=("check", "finding"))
-    problem = None
-    for name, finding in _surroundings().items():
-        made.add_row(tables.plain(name), tables.plain(finding))
+    found, problem = _surroundings(), None
     try:
-        made.add_row("bundled model", tables.plain(_bundled()))
+        found["bundled model"] = _bundled()
     except HeadscopeError as error:
-        made.add_row("bundled model", tables.plain(f"FAILS: {error.given}"))
+        found["bundled model"] = f"FAILS: {error.given}"
         problem = error
-    tables.console().print(made)
+    if as_json:
+        sys.stdout.write(json.dumps(_examined(found, problem), indent=2) + "\n")
+    elif not quiet:
+        _print_findings(found)
     if problem is not None:
         raise HeadscopeError(problem.given, problem.expected, problem.fix)  # whatever it is, the exit code is 1
-    sys.stdout.write("ready\n")
+    if not (quiet or as_json):
+        sys.stdout.write("ready\n")
+        hints.tell(hints.command("analyze"))
+
+
+def _examined(found: dict[str, str], problem: HeadscopeError | None) -> dict[str, Any]:
+    told = None if problem is None else {name: getattr(problem, name) for name in ("given", "expected", "fix")}
+    return {"ready": problem is None, "checks": found, "problem": told}
+
+
+def _print_findings(found: dict[str, str]) -> None:
+    from headscope.cli import tables
+
+    made = tables.table("check", "finding", left=("check", "finding"))
+    for name, finding in found.items():
+        made.add_row(tables.plain(name), tables.plain(finding))
+    tables.console().print(made)
 
 
 def _surroundings() -> dict[str, str]:

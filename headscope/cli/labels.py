@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
+from headscope.cli import hints
+from headscope.cli.names import TASKS
 from headscope.cli.tables import WIDE, console, finite, number, plain, table
 
 if TYPE_CHECKING:
@@ -26,9 +27,6 @@ NAMED = 8
 
 GOLD = {"syntax": "relation", "coreference": "mention"}
 """Roles whose cases have a table of their own, and what a case of them is."""
-
-DEFAULT = "the bundled gold set"
-"""What a run's plan calls the treebank that is used where none is given."""
 
 HEADS = (
     "After a label its confidence: the share of resamples of the held-out text in which its rule holds. "
@@ -77,7 +75,7 @@ def print_summary(run: Run) -> None:
     out.print(plain(f"roles: {summary(run.roles)} headscope roles says more of them."))
 
 
-def print_next(run: Run, model: str) -> None:
+def next_commands(run: Run, model: str) -> list[str]:
     """What one would ask next, as commands.
 
     Args:
@@ -85,17 +83,10 @@ def print_next(run: Run, model: str) -> None:
         model: as typed.
     """
     if run.roles is None:
-        return
-    name = shlex.quote(model)
-    hints = {f"headscope analyze {name}": "which heads matter for each task, with their roles"}
-    task = next((task for task in run.roles.labels["task"] if task), "")
-    hints |= {f"headscope few {name} -t {task}": f"do a few heads carry {task}?"} if task else {}
-    if not run.roles.record.get("treebanks") or DEFAULT in run.identity["plan"].get("treebanks", ()):
-        hints |= {f"headscope roles {name} --treebank FILE": "on gold trees of your own"}
-    made = table("next", "", left=("next", ""))
-    for command, what in hints.items():
-        made.add_row(plain(command), plain(what))
-    console().print(made)
+        return []
+    task = next((task for task in run.roles.labels["task"] if task in TASKS), "")
+    found = [hints.command("few", model, "--task", task)] if task else []
+    return [hints.command("analyze", model), *found]
 
 
 def _print_heads(roles: Roles) -> None:

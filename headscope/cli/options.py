@@ -2,32 +2,88 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
+
+from headscope.cli import complete, names
 
 WHAT, HOW, OUTPUT = "What to analyse", "How to compute it", "Where it goes"
 """Under which heading of the help an option stands."""
 
 
-def option(*names: str, panel: str, help: str, metavar: str = " ", envvar: list[str] | None = None) -> Any:
+def option(
+    *words: str, panel: str | None = None, help: str, metavar: str = " ", least: int | None = None,
+    offer: Callable[[str], list[str]] | None = None,
+) -> Any:  # fmt: skip
     """An option of a command, as all of them are shown.
 
     Args:
-        names: as typed, such as `--seed`.
+        words: as typed, such as `--seed`; `headscope.cli.command` reads it from a variable of that name too.
         panel: the heading that it stands under.
         help: what it does.
         metavar: what stands for its value; a switch has none.
-        envvar: environment variables that give it, where they are not named after it.
+        least: the smallest number that is accepted.
+        offer: what the shell offers at Tab.
     """
-    return typer.Option(*names, help=help, metavar=metavar, envvar=envvar, show_envvar=False, rich_help_panel=panel)
+    return typer.Option(
+        *words,
+        help=help,
+        metavar=metavar,
+        min=least,
+        show_envvar=False,
+        rich_help_panel=panel,
+        autocompletion=offer,
+    )
+
+
+def out(default: str) -> Any:
+    """`--out`.
+
+    Args:
+        default: where the run goes if nothing is said.
+    """
+    words = f"Folder for the run. Default: {default}, numbered if taken."
+    return option("--out", panel=OUTPUT, metavar="FOLDER", help=words)
+
+
+def as_json(what: str) -> Any:
+    """`--json`.
+
+    Args:
+        what: what is printed.
+    """
+    return option("--json", panel=OUTPUT, help=f"Print JSON instead of tables: {what}.")
+
+
+def tasks(default: str, *, files: str = "or a file as FORMAT:PATH") -> Any:
+    """`--task`.
+
+    Args:
+        default: what is asked if nothing is said, as a sentence.
+        files: how files are given.
+    """
+    words = f"What the model is asked to do (see headscope list tasks), {files}; repeat, or separate by commas. "
+    offer = complete.several(names.TASKS)
+    return option("--task", "-t", panel=WHAT, metavar="NAME", offer=offer, help=words + default)
+
+
+def treebanks(what: str) -> Any:
+    """`--treebank`.
+
+    Args:
+        what: the annotation beside the trees.
+    """
+    words = f"Gold trees as CoNLL-U, with {what}; repeat for several. Default: the bundled gold sentences."
+    return option("--treebank", panel=WHAT, metavar="FILE", help=words)
 
 
 Model = Annotated[
     str,
     typer.Argument(
         metavar="MODEL",
+        autocompletion=complete.models,
         help="[bold]mini[/bold] (bundled), a Hub name such as gpt2, or a Hugging Face directory with safetensors.",
     ),
 ]
@@ -38,12 +94,19 @@ Device = Annotated[
         "--device",
         panel=HOW,
         metavar="NAME",
+        offer=complete.among(names.DEVICES),
         help="auto (cuda if there is one, else cpu), cpu, cuda, cuda:1, mps.",
     ),
 ]
 Dtype = Annotated[
     str,
-    option("--dtype", panel=HOW, metavar="NAME", help="float32, bfloat16 or float16. Small effects need float32."),
+    option(
+        "--dtype",
+        panel=HOW,
+        metavar="NAME",
+        offer=complete.among(names.DTYPES),
+        help="float32, bfloat16 or float16. Small effects need float32.",
+    ),
 ]
 BatchSize = Annotated[
     int,
@@ -59,11 +122,14 @@ Memory = Annotated[
     ),
 ]
 Offline = Annotated[bool, option("--offline", panel=HOW, help="Never use the network.")]
-Out = Annotated[
-    Path | None,
-    option("--out", panel=OUTPUT, metavar="FOLDER", help="Folder for the run. Default: runs/MODEL, numbered if taken."),
+Refresh = Annotated[
+    bool, option("--refresh", panel=OUTPUT, help="Compute everything anew, whatever the folder already holds.")
 ]
 Quiet = Annotated[
     bool,
     option("--quiet", "-q", panel=OUTPUT, help="No tables and no progress bars: print only where the report is."),
+]
+Verbose = Annotated[
+    bool,
+    option("--verbose", "-v", panel=OUTPUT, help="Say what is being done, how long it took, and the memory."),
 ]

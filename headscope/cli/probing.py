@@ -9,39 +9,40 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from headscope.cli import folders, options
+from headscope.cli import complete, folders, hints, names, options
 from headscope.cli.finishing import finish
-from headscope.cli.options import HOW, OUTPUT, WHAT, option
+from headscope.cli.options import HOW, WHAT, option
 
 if TYPE_CHECKING:
     from headscope.runs import Run
 
 EPILOG = (
     "[bold]Examples[/bold]\n"
-    "  headscope probe                             the bundled model, on the bundled gold sentences\n"
-    "  headscope probe gpt2 --treebank gum.conllu  your own gold trees and entities\n"
+    "  headscope probe                              mini, on the bundled sentences\n"
+    "  headscope probe gpt2 --treebank gum.conllu   your own gold trees\n"
     "  headscope probe gpt2 -l upos -l number --site z --site q\n"
     "  headscope probe gpt2 --treebank gum.conllu --label my-labels.csv\n"
     "  headscope probe minilm --kind logistic --no-use --json > probes.json\n\n"
-    "[bold]What is done[/bold]: linear probes of every head's output and of the residual stream\n"
-    "are fitted on some documents and tested on others, for labels of words (part of\n"
-    "speech, number, entity type, end of sentence, relation), of pairs of words (arc,\n"
-    "coreference) and of prompts (io, rule). They are set against the commonest\n"
-    "class, the word's own embedding, that of the word before, a control task and\n"
-    "the same model with random weights. What the strongest heads' probes read is\n"
-    "then removed: does the task suffer that turns on it? Present is not used.\n\n"
-    "Every option has an environment variable, such as HEADSCOPE_PROBE_DEVICE.\n"
+    "[bold]What is done[/bold]: linear probes of every head's output and of the residual\n"
+    "stream are fitted on some documents and tested on others, for labels of\n"
+    "words (part of speech, number, entity type, end of sentence, relation), of\n"
+    "pairs of words (arc, coreference) and of prompts (io, rule). They are set\n"
+    "against the commonest class, the word's own embedding, that of the word\n"
+    "before, a control task and the same model with random weights. What the\n"
+    "strongest heads' probes read is then removed: does the task suffer that\n"
+    "turns on it? Present is not used.\n\n"
     "Exit codes: 0 done, 1 failed, 2 bad input, 130 stopped by Ctrl-C."
 )
 EPILOG_HIERARCHY = (
     "[bold]Examples[/bold]\n"
-    "  headscope hierarchy                             the bundled model, on the bundled gold sentences\n"
-    "  headscope hierarchy gpt2 --treebank gum.conllu  your own gold trees and entities\n\n"
-    "[bold]What is done[/bold]: the probes of headscope probe for the labels of three stages,\n"
-    "syntax (part of speech, relation, arc), entities (type, coreference) and reasoning\n"
-    "(which name is the indirect object, which rule applies). The depth at which each\n"
-    "is gained has an interval, and the order of the stages a test.\n\n"
-    "Every option has an environment variable, such as HEADSCOPE_HIERARCHY_DEVICE.\n"
+    "  headscope hierarchy                              mini, bundled sentences\n"
+    "  headscope hierarchy gpt2 --treebank gum.conllu   your own gold trees\n"
+    "  headscope hierarchy gpt2 --twin --json > depths.json\n\n"
+    "[bold]What is done[/bold]: the probes of headscope probe for the labels of three\n"
+    "stages, syntax (part of speech, relation, arc), entities (type, coreference)\n"
+    "and reasoning (which name is the indirect object, which rule applies). The\n"
+    "depth at which each is gained has an interval, and the order of the stages a\n"
+    "test.\n\n"
     "Exit codes: 0 done, 1 failed, 2 bad input, 130 stopped by Ctrl-C."
 )
 _Labels = Annotated[
@@ -51,31 +52,33 @@ _Labels = Annotated[
         "-l",
         panel=WHAT,
         metavar="NAME",
+        offer=complete.several(names.LABELS),
         help="upos, number, entity, boundary, relation, arc, coreference, io, io-name, rule, or a file of your own "
         "(.csv or .jsonl with sentence, word, label); repeat, or separate by commas. Default: all but io-name.",
     ),
 ]
-_Treebanks = Annotated[
-    list[Path] | None,
-    option(
-        "--treebank",
-        panel=WHAT,
-        metavar="FILE",
-        help="Gold trees as CoNLL-U, with entities in GUM's Entity= field if there are any; repeat for several. "
-        "Default: the bundled gold sentences.",
-    ),
-]
+_Treebanks = Annotated[list[Path] | None, options.treebanks("entities in GUM's Entity= field if there are any")]
 _Sites = Annotated[
     list[str] | None,
     option(
         "--site",
         panel=WHAT,
         metavar="NAME",
+        offer=complete.several(names.SITES),
         help="z (a head's output), q, k, v, resid (the stream at each depth); repeat, or separate by commas. "
         "Default: z, resid.",
     ),
 ]
-_Kind = Annotated[str, option("--kind", panel=HOW, metavar="NAME", help="ridge (fast) or logistic (slower).")]
+_Kind = Annotated[
+    str,
+    option(
+        "--kind",
+        panel=HOW,
+        metavar="NAME",
+        offer=complete.among(names.KINDS),
+        help="ridge (fast) or logistic (slower).",
+    ),
+]
 _Instances = Annotated[
     int,
     option(
@@ -94,30 +97,9 @@ _Repair = Annotated[
     bool,
     option("--repair", panel=HOW, help="Leave out the faulty sentences of a treebank, count them, and use the rest."),
 ]
-_Out = Annotated[
-    Path | None,
-    option(
-        "--out",
-        panel=OUTPUT,
-        metavar="FOLDER",
-        help="Folder for the run. Default: runs/MODEL-probes, numbered if taken.",
-    ),
-]
-_OutDepth = Annotated[
-    Path | None,
-    option(
-        "--out",
-        panel=OUTPUT,
-        metavar="FOLDER",
-        help="Folder for the run. Default: runs/MODEL-hierarchy, numbered if taken.",
-    ),
-]
-
-
-def _json_option(command: str) -> Any:
-    return option(
-        "--json", panel=OUTPUT, envvar=[f"HEADSCOPE_{command}_JSON"], help="Print JSON instead of tables: all of them."
-    )
+_Out = Annotated[Path | None, options.out("runs/MODEL-probes")]
+_OutDepth = Annotated[Path | None, options.out("runs/MODEL-hierarchy")]
+_Json = Annotated[bool, options.as_json("all of them")]
 
 
 def probe(  # noqa: PLR0913 - one parameter for each option of the command
@@ -139,7 +121,7 @@ def probe(  # noqa: PLR0913 - one parameter for each option of the command
     offline: options.Offline = False,
     out: _Out = None,
     quiet: options.Quiet = False,
-    as_json: Annotated[bool, _json_option("PROBE")] = False,
+    as_json: _Json = False,
 ) -> None:
     """What can be read off each head of MODEL, and does the model use it?
 
@@ -170,7 +152,7 @@ def hierarchy(  # noqa: PLR0913 - one parameter for each option of the command
     offline: options.Offline = False,
     out: _OutDepth = None,
     quiet: options.Quiet = False,
-    as_json: Annotated[bool, _json_option("HIERARCHY")] = False,
+    as_json: _Json = False,
 ) -> None:
     """At which depth of MODEL does each kind of information appear? Syntax, entities, reasoning.
 
@@ -219,8 +201,7 @@ def _run(
 def _finish(run: Run, folder: Path, model: str, *, quiet: bool, as_json: bool) -> None:
     from headscope.cli import depths
 
-    def show() -> None:
-        depths.print_probes(run)
-        depths.print_next(run, model)
-
-    finish(run.save, folder, show=show, record=partial(depths.as_record, run), quiet=quiet, as_json=as_json)
+    show, record = partial(depths.print_probes, run), partial(depths.as_record, run)
+    finish(run.save, folder, show=show, record=record, quiet=quiet, as_json=as_json)
+    then = (hints.opened(folder / "report.html"), *depths.next_commands(run, model))
+    hints.tell(*then, quiet=quiet, as_json=as_json)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from functools import partial
@@ -10,19 +11,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from headscope.cli import folders, options
+from headscope.cli import complete, folders, hints, names, options
 from headscope.cli.finishing import finish
 from headscope.cli.options import HOW, OUTPUT, WHAT, option
 
 if TYPE_CHECKING:
     from headscope.deduction import Settings
+    from headscope.deduction.costs import Shape
     from headscope.reproducing import Reproduction
 
 EPILOG = (
     "[bold]Examples[/bold]\n"
-    "  headscope reproduce three-percent                      the bundled model, some minutes\n"
-    "  headscope reproduce three-percent ./my-model           symbols, if it reads no plain chains\n"
-    "  headscope reproduce three-percent Qwen/Qwen3-8B --paper --plan   only what it would cost\n"
+    "  headscope reproduce three-percent              mini, in some minutes\n"
+    "  headscope reproduce three-percent ./my-model   symbols, if not plain words\n"
+    "  headscope reproduce three-percent Qwen/Qwen3-8B --paper --plan   its cost\n"
     "  headscope reproduce three-percent Qwen/Qwen3-8B --paper --dtype bfloat16\n\n"
     "[bold]What is done[/bold] (arXiv 2605.27824): confidence in gold chains of deduction;\n"
     "heads that read what a corruption changes and heads that decide by it; paths\n"
@@ -30,10 +32,17 @@ EPILOG = (
     "chains, the model's own chains, other tasks and plain text. Each claim then\n"
     "holds, does not hold, or cannot be tested on this model. A model that cannot\n"
     "do the chains is refused.\n\n"
-    "Every option has an environment variable, such as HEADSCOPE_REPRODUCE_DEVICE.\n"
-    "Exit codes: 0 done, 1 failed, 2 bad input, 130 stopped by Ctrl-C."
+    "Exit codes: 0 done, 1 failed, 2 bad input, 130 stopped by Ctrl-C, which keeps\n"
+    "the steps that were finished."
 )
-_Paper = Annotated[str, typer.Argument(metavar="PAPER", help="[bold]three-percent[/bold]: arXiv 2605.27824.")]
+_Paper = Annotated[
+    str,
+    typer.Argument(
+        metavar="PAPER",
+        autocompletion=complete.among(names.PAPERS),
+        help="[bold]three-percent[/bold]: arXiv 2605.27824.",
+    ),
+]
 _Own = Annotated[
     bool,
     option(
@@ -49,26 +58,27 @@ _Pairs = Annotated[
         "--examples",
         panel=WHAT,
         metavar="N",
-        envvar=["HEADSCOPE_REPRODUCE_N", "HEADSCOPE_REPRODUCE_EXAMPLES"],
         help="Pairs for each role. Default: 100, or 500 with --paper.",
     ),
 ]
 _Sets = Annotated[int, option("--sets", panel=HOW, metavar="N", help="Random sets of heads of each kind. From 20.")]
+_Controls = Annotated[
+    int | None,
+    option(
+        "--controls",
+        panel=HOW,
+        metavar="N",
+        help="Pairs of each role for the controls: an untrained twin (a second model in memory) and exchanged twins. "
+        "Default: 30, or 25 with --paper; 0: none.",
+    ),
+]
 _Regardless = Annotated[
     bool, option("--regardless", panel=HOW, help="Go on where the model cannot do the chains; no claim is then tested.")
 ]
 _Plan = Annotated[bool, option("--plan", panel=OUTPUT, help="Print what it would cost, and stop; needs no weights for "
                                "the paper's own models.")]  # fmt: skip
-_Out = Annotated[
-    Path | None,
-    option("--out", panel=OUTPUT, metavar="FOLDER", help="Folder. Default: runs/MODEL-three-percent, numbered."),
-]
-_Json = Annotated[
-    bool,
-    option(
-        "--json", panel=OUTPUT, envvar=["HEADSCOPE_REPRODUCE_JSON"], help="Print JSON instead of tables: claims, heads."
-    ),
-]
+_Out = Annotated[Path | None, options.out("runs/MODEL-three-percent")]
+_Json = Annotated[bool, options.as_json("claims, heads")]
 
 
 def reproduce(  # noqa: PLR0913 - one parameter for each option of the command
@@ -78,6 +88,7 @@ def reproduce(  # noqa: PLR0913 - one parameter for each option of the command
     n: _Pairs = 0,
     seed: options.Seed = 0,
     sets: _Sets = 100,
+    controls: _Controls = None,
     regardless: _Regardless = False,
     device: options.Device = "auto",
     dtype: options.Dtype = "float32",
@@ -97,16 +108,18 @@ def reproduce(  # noqa: PLR0913 - one parameter for each option of the command
     """
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"  # read when the Hub's client is imported
+    from headscope.deduction.costs import describe
     from headscope.methods.twins import Limits
     from headscope.models import load
     from headscope.pipeline import command_line
     from headscope.replay.memory import parse
-    from headscope.reproducing import carry_out, request
+    from headscope.reproducing import Interrupted, carry_out, request
     from headscope.runs import check_writable
 
-    settings = request(paper, model, own=own, n=n, sets=sets, seed=seed, regardless=regardless)
+    settings = request(paper, model, own=own, n=n, sets=sets, controls=controls, seed=seed, regardless=regardless)
     if plan:
-        sys.stdout.write(_planned(model, settings, dtype=dtype, device=device, offline=offline) + "\n")
+        shape = _shape(model, dtype=dtype, device=device, offline=offline)
+        sys.stdout.write((_costs_as_json if as_json else describe)(shape, settings, dtype=dtype) + "\n")
         return
     place = folders.default_folder(model)
     folder = out or folders.free(place.with_name(f"{place.name}-{paper}"))
@@ -115,11 +128,17 @@ def reproduce(  # noqa: PLR0913 - one parameter for each option of the command
     with folders.no_litter(folder):
         check_writable(folder)
         loaded = load(model, device=device, dtype=dtype, offline=offline)
-        _finish(carry_out(loaded, settings, limits=limits, command=command_line()), folder, quiet, as_json)
+        try:
+            found = carry_out(loaded, settings, limits=limits, command=command_line())
+        except Interrupted as stop:
+            if stop.found.circuit.found:
+                _finish(stop.found, folder, quiet, as_json)
+            raise
+        _finish(found, folder, quiet, as_json)
 
 
-def _planned(model: str, settings: Settings, *, dtype: str, device: str, offline: bool) -> str:
-    from headscope.deduction.costs import Shape, describe, shape_of
+def _shape(model: str, *, dtype: str, device: str, offline: bool) -> Shape:
+    from headscope.deduction.costs import Shape, shape_of
     from headscope.models import load
 
     shape = shape_of(model)
@@ -129,12 +148,22 @@ def _planned(model: str, settings: Settings, *, dtype: str, device: str, offline
         shape = Shape(
             loaded.name, loaded.grid, identity["d_model"], float(identity["parameters"]), identity["architecture"]
         )
-    return describe(shape, settings, dtype=dtype)
+    return shape
+
+
+def _costs_as_json(shape: Shape, settings: Settings, *, dtype: str) -> str:
+    from headscope.cli.tables import finite
+    from headscope.deduction.costs import cost, describe
+
+    told = describe(shape, settings, dtype=dtype)
+    record = {"model": shape.name, **cost(shape, settings, dtype=dtype), "text": told}
+    return json.dumps(finite(record), indent=2, allow_nan=False)
 
 
 def _finish(found: Reproduction, folder: Path, quiet: bool, as_json: bool) -> None:
     show, record = partial(print_claims, found), partial(as_record, found)
     finish(found.save, folder, show=show, record=record, quiet=quiet, as_json=as_json)
+    hints.tell(hints.opened(folder / "report.html"), hints.command("cite", folder), quiet=quiet, as_json=as_json)
 
 
 def print_claims(found: Reproduction) -> None:
@@ -154,9 +183,12 @@ def print_claims(found: Reproduction) -> None:
     names = ("the paper says", "measured here", "verdict")
     made = table(*names, left=names)
     for row in found.claims.to_dict("records"):
-        told = (row["claim"], row["measured"], f"{row['verdict']}: {row['why']}")
+        measured = f"{row['measured']}\ncontrols: {row['controls']}"
+        told = (row["claim"], measured, f"{row['verdict']}: {row['why']}")
         made.add_row(*map(plain, told), end_section=True)
     out.print(made)
+    if found.circuit.stopped:
+        out.print(plain(f"incomplete: stopped during {found.circuit.stopped}"), style="bold red")
     for note in found.circuit.notes:
         out.print(plain(f"note: {note}"), style="yellow")
 
@@ -177,6 +209,8 @@ def as_record(found: Reproduction, folder: Path | None) -> dict[str, Any]:
             "model": circuit.model.get("name", ""),
             "folder": None if folder is None else str(folder),
             "report": None if folder is None else str(folder / "report.html"),
+            "complete": not circuit.stopped,
+            "stopped": circuit.stopped,
             "summary": summary(found.claims),
             "claims": found.claims.to_dict("records"),
             "selected": circuit.record()["selected"],

@@ -8,40 +8,30 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from headscope.cli import folders, options
+from headscope.cli import folders, hints, options
 from headscope.cli.finishing import finish
-from headscope.cli.options import HOW, OUTPUT, WHAT, option
+from headscope.cli.options import HOW, WHAT, option
 
 if TYPE_CHECKING:
     from headscope.runs import Run
 
 EPILOG = (
     "[bold]Examples[/bold]\n"
-    "  headscope roles                             the bundled model, on the bundled gold sentences\n"
-    "  headscope roles gpt2 --treebank gum.conllu  your own gold trees and coreference\n"
+    "  headscope roles                              mini, on the bundled sentences\n"
+    "  headscope roles gpt2 --treebank gum.conllu   your own gold trees\n"
     "  headscope roles minilm --treebank gum.conllu --treebank ewt.conllu\n"
-    "  headscope roles gpt2 --long-text book.txt   retrieval and sinks on long text too\n"
+    "  headscope roles gpt2 --long-text book.txt    retrieval, sinks in long text\n"
     "  headscope roles gpt2 --no-confirm --json > roles.json\n\n"
-    "[bold]What is done[/bold]: every head is scored at every instance of every role: offsets,\n"
-    "sinks, repeated and rare words, copying, each syntactic relation in both\n"
-    "directions, coreference. The text is split into halves: baselines and best heads\n"
-    "are chosen on one, and heads get a role on the other, where they exceed its\n"
-    "rule, the best rule that looks at no head, and shuffled targets. Heads that\n"
-    "exceed none are unassigned. Roles that a task tests are then confirmed, or\n"
-    "not, by an effect. See headscope list roles.\n\n"
-    "Every option has an environment variable, such as HEADSCOPE_ROLES_DEVICE.\n"
+    "[bold]What is done[/bold]: every head is scored at every instance of every role:\n"
+    "offsets, sinks, repeated and rare words, copying, each syntactic relation in\n"
+    "both directions, coreference. The text is split into halves: baselines and\n"
+    "best heads are chosen on one, and heads get a role on the other, where they\n"
+    "exceed its rule, the best rule that looks at no head, and shuffled targets.\n"
+    "Heads that exceed none are unassigned. Roles that a task tests are then\n"
+    "confirmed, or not, by an effect. See headscope list roles.\n\n"
     "Exit codes: 0 done, 1 failed, 2 bad input, 130 stopped by Ctrl-C."
 )
-_Treebanks = Annotated[
-    list[Path] | None,
-    option(
-        "--treebank",
-        panel=WHAT,
-        metavar="FILE",
-        help="Gold trees as CoNLL-U, with coreference in GUM's Entity= field if there is any; repeat for several. "
-        "Default: the bundled gold sentences.",
-    ),
-]
+_Treebanks = Annotated[list[Path] | None, options.treebanks("coreference in GUM's Entity= field if there is any")]
 _LongText = Annotated[
     Path | None,
     option(
@@ -58,7 +48,6 @@ _Sentences = Annotated[
         "--sentences",
         panel=WHAT,
         metavar="N",
-        envvar=["HEADSCOPE_ROLES_N", "HEADSCOPE_ROLES_SENTENCES"],
         help="Sentences, of all treebanks together, drawn at random where there are more. From 20.",
     ),
 ]
@@ -71,24 +60,8 @@ _Repair = Annotated[
         "--repair", panel=HOW, help="Leave out the faulty sentences of a treebank, and count them, and use the rest."
     ),
 ]
-_Out = Annotated[
-    Path | None,
-    option(
-        "--out",
-        panel=OUTPUT,
-        metavar="FOLDER",
-        help="Folder for the run. Default: runs/MODEL-roles, numbered if taken.",
-    ),
-]
-_Json = Annotated[
-    bool,
-    option(
-        "--json",
-        panel=OUTPUT,
-        envvar=["HEADSCOPE_ROLES_JSON"],
-        help="Print JSON instead of tables: labels, best heads, paths.",
-    ),
-]
+_Out = Annotated[Path | None, options.out("runs/MODEL-roles")]
+_Json = Annotated[bool, options.as_json("labels, best heads, paths")]
 
 
 def roles(  # noqa: PLR0913 - one parameter for each option of the command
@@ -150,8 +123,7 @@ def roles(  # noqa: PLR0913 - one parameter for each option of the command
 def _finish(run: Run, folder: Path, model: str, *, quiet: bool, as_json: bool) -> None:
     from headscope.cli import labels
 
-    def show() -> None:
-        labels.print_roles(run)
-        labels.print_next(run, model)
-
-    finish(run.save, folder, show=show, record=partial(labels.as_record, run), quiet=quiet, as_json=as_json)
+    show, record = partial(labels.print_roles, run), partial(labels.as_record, run)
+    finish(run.save, folder, show=show, record=record, quiet=quiet, as_json=as_json)
+    then = (hints.opened(folder / "report.html"), *labels.next_commands(run, model))
+    hints.tell(*then, quiet=quiet, as_json=as_json)

@@ -4,42 +4,36 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from headscope.cli import folders, options
-from headscope.cli.finishing import finish
-from headscope.cli.options import HOW, OUTPUT, WHAT, option
+from headscope.cli import complete, folders, hints, names, options
+from headscope.cli.finishing import finish, tell_cells
+from headscope.cli.options import HOW, WHAT, option
 
 if TYPE_CHECKING:
     from headscope.runs import Run
 
 EPILOG = (
     "[bold]Examples[/bold]\n"
-    "  headscope few                            the bundled model, all it was trained on\n"
-    "  headscope few gpt2 --task ioi            one task\n"
-    "  headscope few gpt2 -t ioi --no-twin      faster: no untrained model beside it\n"
+    "  headscope few                         mini, on all that it was trained on\n"
+    "  headscope few gpt2 --task ioi         one task\n"
+    "  headscope few gpt2 -t ioi --no-twin   faster: no untrained model beside it\n"
     "  headscope few gpt2 -t ioi --ablation mean --json > few.json\n\n"
     "[bold]What is done[/bold], on two halves of the pairs: heads are ranked on one by\n"
     "patching each alone. On the other the top k are ablated together (necessity)\n"
     "and kept alone (sufficiency), for every k up to 10 and up to all heads, beside\n"
     "random sets of heads and the same model with random weights. Single effects\n"
     "concentrate in few heads even there, so that alone proves nothing.\n\n"
-    "Every option has an environment variable, such as HEADSCOPE_FEW_DEVICE.\n"
-    "Exit codes: 0 done, 1 failed, 2 bad input, 130 stopped by Ctrl-C, which keeps\n"
-    "the tasks that were finished."
+    "Stopped in the midst of it, the same command goes on with the first task that\n"
+    "was not finished.\n\n"
+    "Exit codes: 0 done, 1 failed, 2 bad input, 130 stopped by Ctrl-C."
 )
 _Tasks = Annotated[
     list[str] | None,
-    option(
-        "--task",
-        "-t",
-        panel=WHAT,
-        metavar="NAME",
-        help="What the model is asked to do (see headscope list tasks), or a file as FORMAT:PATH; repeat, or separate "
-        "by commas. Default: induction, ioi, agreement; for mini all that it was trained on.",
-    ),
+    options.tasks("Default: induction, ioi, agreement; for mini all that it was trained on."),
 ]
 _Pairs = Annotated[
     int,
@@ -48,7 +42,6 @@ _Pairs = Annotated[
         "--examples",
         panel=WHAT,
         metavar="N",
-        envvar=["HEADSCOPE_FEW_N", "HEADSCOPE_FEW_EXAMPLES"],
         help="Held-out pairs per task, on which heads are measured; as many again select them.",
     ),
 ]
@@ -58,6 +51,7 @@ _Ablation = Annotated[
         "--ablation",
         panel=HOW,
         metavar="KIND",
+        offer=complete.among(names.ABLATIONS),
         help="What heads are replaced by where the verdict is made: resample (other prompts), mean, zero, "
         "counterfactual (the twin prompt), mean_position, mean_template. The first four are always shown side by side.",
     ),
@@ -72,24 +66,8 @@ _Sets = Annotated[
     ),
 ]
 _NoTwin = Annotated[bool, option("--no-twin", panel=HOW, help="Leave out the same model with random weights.")]
-_Out = Annotated[
-    Path | None,
-    option(
-        "--out",
-        panel=OUTPUT,
-        metavar="FOLDER",
-        help="Folder for the run. Default: runs/MODEL-few, numbered if taken.",
-    ),
-]
-_Json = Annotated[
-    bool,
-    option(
-        "--json",
-        panel=OUTPUT,
-        envvar=["HEADSCOPE_FEW_JSON"],
-        help="Print JSON instead of tables: verdicts, criteria, smallest sets, paths.",
-    ),
-]
+_Out = Annotated[Path | None, options.out("runs/MODEL-few")]
+_Json = Annotated[bool, options.as_json("verdicts, criteria, smallest sets, paths")]
 
 
 def few(  # noqa: PLR0913 - one parameter for each option of the command
@@ -106,6 +84,7 @@ def few(  # noqa: PLR0913 - one parameter for each option of the command
     memory: options.Memory = None,
     offline: options.Offline = False,
     out: _Out = None,
+    refresh: options.Refresh = False,
     quiet: options.Quiet = False,
     as_json: _Json = False,
 ) -> None:
@@ -119,9 +98,8 @@ def few(  # noqa: PLR0913 - one parameter for each option of the command
         os.environ["HF_HUB_OFFLINE"] = "1"  # read when the Hub's client is imported
     from headscope.judging import carry_out, request
     from headscope.models import load
-    from headscope.pipeline import Interrupted, command_line
+    from headscope.pipeline import Interrupted, command_line, request_of, resuming
     from headscope.replay.memory import parse
-    from headscope.runs import check_writable
     from headscope.tasks.files import split_names
 
     asked = request(
@@ -135,22 +113,25 @@ def few(  # noqa: PLR0913 - one parameter for each option of the command
         memory=None if memory is None else parse(memory),
     )
     place = folders.default_folder(model)
-    folder = out or folders.free(place.with_name(f"{place.name}-few"))
+    wanted = request_of(model, asked.plan, settings=asdict(asked.settings), dtype=dtype, device=device)
+    folder = out or folders.for_request(place.with_name(f"{place.name}-few"), wanted)
     show = not (quiet or as_json) and sys.stderr.isatty()
-    with folders.no_litter(folder):
-        check_writable(folder)
+    with folders.no_litter(folder), resuming(folder, request=wanted, refresh=refresh, kind="few") as home:
         loaded = load(model, device=device, dtype=dtype, offline=offline)
         try:
-            run = carry_out(loaded, asked, progress=show, command=command_line())
+            run = carry_out(loaded, asked, progress=show, command=command_line(), home=home)
         except Interrupted as stop:
             if stop.run.few:
-                _finish(stop.run, folder, quiet=quiet, as_json=as_json)
+                _finish(stop.run, folder, model, quiet=quiet, as_json=as_json)
             raise
-        _finish(run, folder, quiet=quiet, as_json=as_json)
+        _finish(run, folder, model, quiet=quiet, as_json=as_json)
 
 
-def _finish(run: Run, folder: Path, *, quiet: bool, as_json: bool) -> None:
+def _finish(run: Run, folder: Path, model: str, *, quiet: bool, as_json: bool) -> None:
     from headscope.cli import verdicts
 
     show = partial(verdicts.print_verdicts, run)
     finish(run.save, folder, show=show, record=partial(verdicts.as_record, run), quiet=quiet, as_json=as_json)
+    tell_cells(run.identity, quiet=quiet or as_json)
+    then = (hints.opened(folder / "report.html"), hints.command("analyze", model), hints.command("roles", model))
+    hints.tell(*then, quiet=quiet, as_json=as_json)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich import box
-from rich.console import Console
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -72,6 +74,49 @@ def number(value: float) -> str:
     return f"{value:#.3g}".rstrip(".") if size < 999.5 else f"{value:.0f}"
 
 
+PROSE = 20
+"""Cells that are longer and have spaces may be broken between words, in columns of words."""
+
+
+class Fitting(Table):
+    """A table that cuts nothing: names and numbers stay whole, and where they do not fit, rows are printed as lists."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Any]:
+        """Side by side where there is room, one below the other elsewhere."""
+        words = [[_text(cell) for cell in (column.header, *column.cells)] for column in self.columns]
+        if self._divide(words, options.max_width):
+            yield from super().__rich_console__(console, options)
+            return
+        first, *others = words
+        for at in range(1, self.row_count + 1):
+            yield Text(f"{first[0]} {first[at]}", style="bold")
+            told = [f"{other[0]}: {other[at]}" for other in others if other[at]]
+            yield Padding(Text("\n".join(told)), (0, 0, 0, 2))
+        yield Text()
+
+    def _divide(self, words: list[list[str]], width: int) -> bool:
+        """Give each column its width: columns of prose share what the others leave; False where that is too little."""
+        widest = [max(map(cell_len, column)) for column in words]
+        prose = [
+            not column.no_wrap and most > PROSE and any(" " in word for word in cells[1:])
+            for column, most, cells in zip(self.columns, widest, words, strict=True)
+        ]
+        least = [
+            max(cell_len(piece) for word in cells for piece in word.split()) if broken else most
+            for broken, most, cells in zip(prose, widest, words, strict=True)
+        ]
+        room = width - 2 * len(words) - sum(least)
+        wanted = sum(widest) - sum(least)
+        for column, most, fewest in zip(self.columns, widest, least, strict=True):
+            share = max(room, 0) / wanted if wanted > room and wanted > 0 else 1.0
+            column.width = fewest + int((most - fewest) * share)
+        return room >= 0
+
+
+def _text(cell: object) -> str:
+    return cell.plain if isinstance(cell, Text) else str(cell)
+
+
 def table(*columns: str, left: tuple[str, ...] = ()) -> Table:
     """An empty table without vertical rules.
 
@@ -79,7 +124,7 @@ def table(*columns: str, left: tuple[str, ...] = ()) -> Table:
         columns: their titles.
         left: those that hold words.
     """
-    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    made = Fitting(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for name in columns:
         made.add_column(name, justify="left" if name in left else "right", no_wrap=name not in left)
     return made
@@ -216,12 +261,18 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def print_evaluation(result: Evaluation) -> None:
+def print_evaluation(result: Evaluation, *, quiet: bool = False) -> None:
     """What the bundled model can do: accuracy, the best head of each pattern and of each relation.
 
     Args:
         result: from `headscope.mini.evaluate`.
+        quiet: only what was not reached.
     """
+    out = console()
+    reached = plain("gates not reached: " + ("; ".join(result.missing) or "none"))
+    if quiet:
+        out.print(reached)
+        return
     from headscope.plots.words import loose
 
     names = ("family", "kind", "per word", "words", "per document [95 %]", "documents", "reached")
@@ -239,7 +290,6 @@ def print_evaluation(result: Evaluation) -> None:
     for row in loose(result.relations).itertuples():
         told = (f"{row.value:.3f}", f"{row.baseline:.3f}", str(row.n), "yes" if row.passed else "no")
         relations.add_row(row.relation, row.direction.replace("_", " "), f"L{row.layer}H{row.head}", *told)
-    out = console()
     out.print(plain(f"held-out texts, {result.n} documents a family, seed {result.seed}"))
     out.print(accuracy, heads, relations)
-    out.print(plain("gates not reached: " + ("; ".join(result.missing) or "none")))
+    out.print(reached)

@@ -55,11 +55,15 @@ def read_treebank(path: str | PathLike[str], *, repair: bool = False) -> Treeban
         >>> sentence.text, [(word.form, word.head, word.rel) for word in sentence.words]
         ('Dogs bark', [('Dogs', 1, 'nsubj'), ('bark', -1, 'root')])
     """
-    file = _checked(Path(path))
+    file = Path(path)
     reading, digest = _Reading(), hashlib.sha256()
-    with file.open("rb") as stream:
-        for block in blocks(stream, digest):
-            _take(reading, block)
+    try:
+        with _checked(file).open("rb") as stream:
+            for block in blocks(stream, digest):
+                _take(reading, block)
+    except OSError as problem:
+        given = f"treebank {file.name!r:.200}, which cannot be read ({problem.strerror})"
+        raise UsageError(given, "a file in CoNLL-U", "check the path and its permissions") from problem
     _close(reading)
     if not reading.number:
         raise UsageError(f"{file.name!r}, in which there is no sentence", "a treebank in CoNLL-U", "give another file")

@@ -94,9 +94,8 @@ class Brackets:
             return [], self._without_header(marks)
         for mark in marks:
             at = 0
-            for bracket in _BRACKET.finditer(mark.text):
-                if bracket.start() != at:
-                    break
+            # Not finditer, which would look for a bracket from every character of a text that has none.
+            while bracket := _BRACKET.match(mark.text, at):
                 at = bracket.end()
                 fault = self._bracket(sentence, mark, bracket, found)
                 problems += [fault] if fault else []

@@ -6,12 +6,13 @@ The protocol of Nguyen et al. 2026, "Revealing Algorithmic Deductive Circuits fo
 
 from headscope.deduction.ablation import ablation_table, drawn, on_chains, on_task, on_text
 from headscope.deduction.confidence import confidence_table, force, token_table
+from headscope.deduction.controls import shuffled
 from headscope.deduction.freerun import on_own_chains, require_able, write
-from headscope.deduction.heads import Selected, head_table, role_effects, select, union
+from headscope.deduction.heads import Selected, head_table, merged, role_effects, select, union
 from headscope.deduction.layers import depth, layer_scores
 from headscope.deduction.lens import lens_table, readable
 from headscope.deduction.paths import Node, edge_table, path_effects
-from headscope.deduction.result import Circuit, read_circuit
+from headscope.deduction.result import Circuit, Stopped, read_circuit
 from headscope.deduction.settings import Settings, planned
 from headscope.deduction.study import study
 
@@ -20,6 +21,7 @@ __all__ = [
     "Node",
     "Selected",
     "Settings",
+    "Stopped",
     "ablation_table",
     "confidence_table",
     "depth",
@@ -29,6 +31,7 @@ __all__ = [
     "head_table",
     "layer_scores",
     "lens_table",
+    "merged",
     "on_chains",
     "on_own_chains",
     "on_task",
@@ -40,6 +43,7 @@ __all__ = [
     "require_able",
     "role_effects",
     "select",
+    "shuffled",
     "study",
     "token_table",
     "union",

@@ -261,19 +261,18 @@ class Sets:
         return [*self.chosen.values(), *(each for drawn in self.random.values() for each in drawn)]
 
 
-def drawn(model: Model, chosen: Mapping[str, HeadSet], *, compared: Sequence[str], sets: int, seed: int) -> Sets:
+def drawn(model: Model, chosen: Mapping[str, HeadSet], *, compared: Mapping[str, int], seed: int) -> Sets:
     """Random sets beside chosen ones: uniform, and of other heads in the same layers.
 
     Args:
         model: the model.
         chosen: sets by name.
-        compared: which of them get random sets.
-        sets: random sets of each control and name.
+        compared: which of them get random sets, and how many of each control.
         seed: draws them.
     """
     rng = np.random.default_rng(seed)
     random: dict[tuple[str, str], tuple[HeadSet, ...]] = {}
-    for name in compared:
+    for name, sets in compared.items():
         heads = chosen[name]
         random[name, "uniform"] = tuple(uniform(model.grid, len(heads), sets=sets, rng=rng))
         random[name, "layer"] = tuple(layer_matched(model.grid, heads, sets=sets, rng=rng))

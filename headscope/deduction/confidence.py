@@ -29,6 +29,9 @@ CONFIDENCE = [
 ]
 """Columns of `confidence_table`."""
 
+TOKENS = ["chain", "position", "token", "component", "step", "probability", "predicted", "right"]
+"""Columns of `token_table`."""
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Forced:
@@ -197,7 +200,7 @@ def token_table(model: Model, chains: Chains, forced: Forced) -> pd.DataFrame:
         forced: their gold tokens.
 
     Returns:
-        Columns `chain, position, token, component, step, probability, predicted, right`.
+        `TOKENS`, a row for each gold token.
     """
     names = {ident: _text(model, ident) for ident in {*forced.gold.tolist(), *forced.predicted.tolist()}}
     return pd.DataFrame(

@@ -87,7 +87,7 @@ def paper_settings(name: str, *, n: int = 500, sets: int = 100, seed: int = 0, r
     return Settings(
         n=n, chains=max(2, n // 10), measured=max(2, n // 10), k=PAPER_K.get(shape.name if shape else "", 5),
         mode="paper", modes=("zero",), sets=sets, shots=5, setup=Setup(demonstrations=5), seed=seed,
-        regardless=regardless,
+        regardless=regardless, controls=max(4, n // 20),
     )  # fmt: skip
 
 
@@ -110,7 +110,7 @@ def cost(shape: Shape, settings: Settings, *, dtype: str = "float32") -> dict[st
     Example:
         >>> found = cost(SHAPES[0], paper_settings("llama-3.1-8b"))
         >>> f"{found['forwards']:.1e}", round(found["weights"] / 1e9)
-        ('8.4e+06', 32)
+        ('9.2e+06', 32)
     """
     if dtype not in BYTES:
         raise UsageError(f"dtype {dtype!r}", f"one of: {', '.join(BYTES)}", "choose one of them")
@@ -125,6 +125,9 @@ def cost(shape: Shape, settings: Settings, *, dtype: str = "float32") -> dict[st
         "weights": shape.parameters * BYTES[dtype],
         "runs": 2 * 5.0 * shape.grid.layers * tokens * shape.width * BYTES[dtype], "hours": flops / SPEED / 3600,
     }  # fmt: skip
+
+
+_TWIN = "; the weights once more for the untrained twin, in float32 while it is made (--controls 0: none)"
 
 
 def describe(shape: Shape, settings: Settings, *, dtype: str = "float32") -> str:
@@ -154,7 +157,7 @@ def describe(shape: Shape, settings: Settings, *, dtype: str = "float32") -> str
             f"({'; '.join(f'{name} {parts[name]:,}' for name in most)}); own chains are written on top",
             f"arithmetic: {found['flops']:.1e} operations at most: {_hours(found['hours'])} at {SPEED:.0e} a second",
             f"memory: {_size(found['weights'])} of weights ({dtype}), and {_size(found['runs'])} for each prompt that "
-            "is held",
+            "is held" + (_TWIN if settings.controls else ""),
             *([left_out] if shape.architecture in WHOLE else []),
         ]
     )

@@ -35,6 +35,9 @@ OWN = {
 }
 """What is measured of own chains."""
 
+CHAINS = ["chain", "set", "mode", "given", "gold", "own", *OWN]
+"""Columns of `chain_table`."""
+
 _SYMBOL = r"'?\s*([^'\s,\[\]{}()=>]+)\s*'?"
 _STEP = re.compile(rf"=>\s*F\s*\(\s*KB\s*\[([^\]]*)\]\s*,\s*Rule\s*(\d+)\s*\)\s*=>\s*{_SYMBOL}\s*")
 _KNOWN = re.compile(r"KB\s*=\s*\{[^{}]*\}\s*")
@@ -274,7 +277,7 @@ def chain_table(chains: Chains, written: Written, names: Sequence[str]) -> pd.Da
         names: of the sets in their order, without the empty one; sets beyond them are left out.
 
     Returns:
-        Columns `chain, set, mode, given, gold, own` and those of `OWN`; the intact model's have the set `none` and no
+        `CHAINS`; the intact model's have the set `none` and no
         mode.
     """
     rows = []
@@ -287,4 +290,4 @@ def chain_table(chains: Chains, written: Written, names: Sequence[str]) -> pd.Da
             measures = judge(parse(text, chain.form), parse(gold[index], chain.form))
             told = {"chain": index, "set": names[at - 1] if at else "none", "mode": mode if at else ""}
             rows.append(told | {"given": chain.given, "gold": gold[index], "own": text.strip()} | measures)
-    return pd.DataFrame(rows, columns=["chain", "set", "mode", "given", "gold", "own", *OWN])
+    return pd.DataFrame(rows, columns=CHAINS)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -243,3 +244,75 @@ def marked(table: pd.DataFrame, selected: Sequence[Selected]) -> pd.DataFrame:
     return table.assign(
         selected=[(layer, head) in members.get((role, kind), set()) for role, kind, layer, head in keys]
     )
+
+
+def alone(
+    table: pd.DataFrame, selected: Sequence[Selected], *, k: int, mode: str = "default"
+) -> dict[str, tuple[int, int, float]]:
+    """How many selected heads are of one role only: by their rank's interval, outside the top k of every other role.
+
+    Args:
+        table: of heads, of all roles.
+        selected: heads by role and kind.
+        k: heads of each.
+        mode: by which score heads are ranked.
+
+    Returns:
+        For each kind: heads of one role only, heads of each role counted once for each, and the mean Jaccard overlap of
+        two roles' sets (NaN with one role).
+    """
+    score = RANKED[mode]
+    chosen: Any = table[table["score"] == score]
+    rows = chosen.to_dict("records")
+    found = {}
+    for kind in KINDS:
+        sets = {each.role: set(each.heads) for each in selected if each.kind == kind and each.heads}
+        places = [(role, head) for role, heads in sets.items() for head in heads]
+        single = sum(_outside(rows, (kind, role, head), tuple(sets), k) for role, head in places)
+        names = list(sets)
+        pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
+        shared = [len(sets[a] & sets[b]) / len(sets[a] | sets[b]) for a, b in pairs]
+        found[kind] = (single, len(places), float(np.mean(shared)) if shared else float("nan"))
+    return found
+
+
+def _outside(rows: Sequence[Mapping[str, Any]], place: tuple[str, str, Head], roles: Sequence[str], k: int) -> bool:
+    """Whether the interval of a head's rank lies outside the top k of every other role."""
+    kind, own, head = place
+    others = [
+        row for row in rows
+        if row["kind"] == kind and (row["layer"], row["head"]) == head and row["role"] != own and row["role"] in roles
+    ]  # fmt: skip
+    return all(row["rank_low"] > k or row["value"] <= 0 for row in others)
+
+
+def merged(table: pd.DataFrame, *, roles: Sequence[str], mode: str = "default") -> HeadSet:
+    """All heads that help in some role, in one order: by their best rank among the heads of any role and kind.
+
+    Of equal ranks the head with the larger part of its role's and kind's positive effects comes first, since effects of
+    different roles have no common scale. The first heads of this order are the sets whose ablation is swept by size.
+
+    Args:
+        table: of heads, of all roles.
+        roles: whose heads.
+        mode: by which score heads are ranked.
+
+    Example:
+        >>> rows = [("rules", "reading", "both", 0, head, value) for head, value in enumerate((3.0, 1.0, -1.0))]
+        >>> rows += [("rules", "decision", "both", 0, head, value) for head, value in enumerate((0.0, 2.0, 1.9))]
+        >>> table = pd.DataFrame(rows, columns=["role", "kind", "score", "layer", "head", "value"])
+        >>> merged(table, roles=["rules"])
+        ((0, 0), (0, 1), (0, 2))
+    """
+    best: dict[Head, tuple[int, float]] = {}
+    for role in roles:
+        for kind in KINDS:
+            asked = (table["role"] == role) & (table["kind"] == kind) & (table["score"] == RANKED[mode])
+            rows = table.loc[asked & (table["value"] > 0)].sort_values("value", ascending=False, kind="stable")
+            total = float(rows["value"].sum())
+            for rank, (layer, head, value) in enumerate(
+                zip(rows["layer"], rows["head"], rows["value"], strict=True), start=1
+            ):
+                place = (int(layer), int(head))
+                best[place] = min(best.get(place, (rank, 0.0)), (rank, -float(value) / total))
+    return tuple(sorted(best, key=lambda place: (*best[place], place)))

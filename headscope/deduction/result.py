@@ -9,10 +9,10 @@ import pandas as pd
 
 from headscope.deduction.heads import Selected, union
 from headscope.deduction.sets import HeadSet
-from headscope.errors import RunError
+from headscope.errors import HeadscopeError, RunError
 from headscope.grid import Grid
 
-FRAMES = ("confidence", "tokens", "lens", "heads", "layers", "depths", "edges", "ablation", "chains")
+FRAMES = ("confidence", "tokens", "lens", "heads", "layers", "depths", "edges", "controls", "ablation", "chains")
 """The tables of a circuit, in the order of the study."""
 
 RECORD = "circuit.json"
@@ -37,11 +37,14 @@ class Circuit:
         layers: the source's layer score (`headscope.deduction.layers.layer_scores`).
         depths: reading against decision, in layers (`headscope.deduction.layers.depth`).
         edges: path patching among the selected heads (`headscope.deduction.paths.edge_table`).
+        controls: the same protocol on the untrained twin and with exchanged twins
+            (`headscope.deduction.controls.CONTROLS`).
         ablation: what is lost without sets of heads, beside random ones (`headscope.deduction.ablation.ABLATION`).
         chains: own chains as text (`headscope.deduction.freerun.chain_table`).
         sizes: heads in each ablated set, by name.
         notes: what people must know to read the numbers.
-        seconds: how long each part took.
+        seconds: how long each finished step took.
+        stopped: the step during which Ctrl-C came; empty if all are done. Tables of later steps are empty.
     """
 
     model: dict[str, Any]
@@ -58,11 +61,13 @@ class Circuit:
     layers: pd.DataFrame = field(repr=False)
     depths: pd.DataFrame = field(repr=False)
     edges: pd.DataFrame = field(repr=False)
+    controls: pd.DataFrame = field(repr=False)
     ablation: pd.DataFrame = field(repr=False)
     chains: pd.DataFrame = field(repr=False)
     sizes: dict[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict, repr=False)
+    stopped: str = ""
 
     @property
     def union(self) -> HeadSet:
@@ -74,6 +79,11 @@ class Circuit:
         """The part of all heads that they are."""
         return len(self.union) / self.grid.size
 
+    @property
+    def found(self) -> bool:
+        """Whether any table has rows: of a study that was stopped at once there is nothing to show."""
+        return any(len(frame) for frame in self.frames().values())
+
     def frames(self) -> dict[str, pd.DataFrame]:
         """All tables, by name."""
         return {name: getattr(self, name) for name in FRAMES}
@@ -84,7 +94,7 @@ class Circuit:
             "model": self.model, "settings": self.settings, "form": self.form, "k": self.k,
             "grid": [self.grid.layers, self.grid.heads], "sizes": self.sizes, "notes": list(self.notes),
             "seconds": self.seconds, "selected": [_listed(each) for each in self.selected],
-            "traversal": [_listed(each) for each in self.traversal],
+            "traversal": [_listed(each) for each in self.traversal], "stopped": self.stopped,
         }  # fmt: skip
 
     def save(self, folder: Path) -> Path:
@@ -101,6 +111,21 @@ class Circuit:
         for name, frame in self.frames().items():
             frame.to_parquet(folder / f"{name}.parquet", index=False)
         return folder
+
+
+class Stopped(HeadscopeError):
+    """Ctrl-C during a study; `circuit` holds the steps that were finished, `done` of `planned`."""
+
+    exit_code = 130
+
+    def __init__(self, circuit: Circuit, *, done: int, planned: int) -> None:
+        super().__init__(
+            f"interrupted during step {done + 1} of {planned} ({circuit.stopped})",
+            "the protocol to go on to its end",
+            ("what was finished is kept" if circuit.found else "nothing was finished yet")
+            + "; give fewer examples or random sets for a shorter run",
+        )
+        self.circuit = circuit
 
 
 def read_circuit(folder: Path) -> Circuit:

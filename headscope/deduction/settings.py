@@ -13,8 +13,8 @@ from headscope.tasks.chains import Setup
 CLAIM = 0.03
 """The share of heads that arXiv 2605.27824 speaks of."""
 
-SWEPT = (1, 2, 3, 5, 8, 12)
-"""Heads of each role and kind at which larger and smaller sets are ablated too, beside the claimed one."""
+SWEPT = (0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2)
+"""Shares of all heads, of which the first are ablated too (`headscope.deduction.heads.merged`)."""
 
 FREE = 10
 """Random sets of each control in own chains, which are written one token after the other."""
@@ -35,7 +35,10 @@ class Settings:
         claim: the share of all heads that the claim is about.
         mode: `default` (rank by the logit difference, both directions) or `paper` (by probability, equation 1).
         sets: random sets of each control; the source has 3.
-        controlled: larger selections (see `SWEPT`) that get random sets of their size too, the smallest first.
+        swept: random sets of each control for the other shares of heads at which ablation is swept (see `SWEPT`), and
+            for heads that a control selects; the claimed share has `sets`. 0: none.
+        controls: pairs of each role on which the same heads are sought on the untrained twin and with exchanged twins
+            (`headscope.deduction.controls`). 0: no controls, and no second model in memory.
         modes: how heads are removed.
         tasks: other tasks on which they are removed too.
         threshold: gold tokens below this probability are uncertain.
@@ -64,7 +67,8 @@ class Settings:
     claim: float = CLAIM
     mode: str = "default"
     sets: int = 100
-    controlled: int = 1
+    swept: int = 20
+    controls: int = 30
     modes: tuple[str, ...] = MODES
     tasks: tuple[str, ...] = ("ioi", "agreement")
     threshold: float = UNCERTAIN
@@ -85,7 +89,8 @@ class Settings:
             (f"claim {self.claim}", 0 < self.claim <= 1, "above 0, up to 1"),
             (f"mode {self.mode!r}", self.mode in RANKED, f"one of: {', '.join(RANKED)}"),
             (f"sets {self.sets}", self.sets >= 1, "1 or more; 20 at least to show p < .05"),
-            (f"controlled {self.controlled}", self.controlled >= 0, "0 or more"),
+            (f"swept {self.swept}", self.swept >= 0, "0 or more; 20 at least to show p < .05"),
+            (f"controls {self.controls}", self.controls == 0 or self.controls >= 4, "4 or more pairs, or 0 for none"),
             (f"modes {self.modes}", bool(self.modes) and set(self.modes) <= set(MODES), f"any of: {', '.join(MODES)}"),
             (f"threshold {self.threshold}", 0 < self.threshold <= 1, "above 0, up to 1"),
             (f"shots {self.shots}", self.shots >= 1, "1 or more"),
@@ -95,6 +100,33 @@ class Settings:
         if wrong := [(given, expected) for given, fine, expected in checks if not fine]:
             given, expected = ("; ".join(part) for part in zip(*wrong, strict=True))
             raise UsageError(given, expected, "correct these options of Settings")
+
+
+def sizes(grid: Grid) -> tuple[int, ...]:
+    """How many heads the swept shares are, each number once and one head at least.
+
+    Args:
+        grid: the model's layers and heads.
+
+    Example:
+        >>> sizes(Grid(6, 16)), sizes(Grid(32, 32))
+        ((1, 2, 3, 5, 10, 19), (5, 10, 20, 31, 51, 102, 205))
+    """
+    return tuple(sorted({max(1, round(share * grid.size)) for share in SWEPT}))
+
+
+def claimed_size(grid: Grid, settings: "Settings") -> int:
+    """Which of the swept sizes is the claimed share's: it gets as many random sets as the selection itself.
+
+    Args:
+        grid: the model's layers and heads.
+        settings: what is asked.
+
+    Example:
+        >>> claimed_size(Grid(6, 16), Settings())
+        3
+    """
+    return min(sizes(grid), key=lambda size: abs(size - settings.claim * grid.size))
 
 
 def planned(grid: Grid, settings: Settings, *, roles: int = 3) -> dict[str, int]:
@@ -114,16 +146,18 @@ def planned(grid: Grid, settings: Settings, *, roles: int = 3) -> dict[str, int]
         115800
     """
     modes, examples = len(settings.modes), settings.measured
-    chosen = 1 + roles + len(SWEPT)
-    compared = 2 * (1 + settings.controlled)
-    random = compared * settings.sets
+    swept, controls = len(sizes(grid)), min(settings.controls, settings.n)
+    chosen = 1 + roles + swept + (2 if controls else 0)
+    everywhere = 2 * settings.sets
+    random = everywhere + 2 * settings.sets + 2 * settings.swept * (swept - 1 + (2 if controls else 0))
     edges = 2 * EDGED * (2 * EDGED - 1) // 2
     return {
         "confidence and lens": 3 * settings.chains,
         "heads": roles * settings.n * (2 + 4 * grid.size),
         "paths": roles * settings.n * (2 + 2 * EDGED + edges),
+        "controls": 2 * roles * controls * (4 + 4 * grid.size) + (settings.chains if controls else 0),
         "ablation on chains": examples * modes * (2 + chosen + random),
-        "ablation on text": examples * modes * (2 + chosen + random),
-        "ablation on tasks": len(settings.tasks) * examples * modes * (2 + chosen + random),
-        "own chains": settings.chains + examples * modes * (2 + chosen + compared * min(FREE, settings.sets)),
+        "ablation on text": examples * modes * (2 + chosen + everywhere),
+        "ablation on tasks": len(settings.tasks) * examples * modes * (2 + chosen + everywhere),
+        "own chains": settings.chains + examples * modes * (2 + chosen + 2 * min(FREE, settings.sets)),
     }

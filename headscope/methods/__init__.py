@@ -11,6 +11,7 @@ from headscope.methods.integrated import INTEGRATED
 from headscope.methods.mediation import MEDIATION
 from headscope.methods.patching import PARTS, PATCHING, POSITIONS
 from headscope.methods.paths import PATHS
+from headscope.methods.probing.answers import PROBING
 from headscope.methods.repair import REPAIR
 
 METHODS: dict[str, Method] = {
@@ -29,6 +30,7 @@ METHODS: dict[str, Method] = {
         ATTRIBUTION_PARTS,
         INTEGRATED,
         IMPORTANCE,
+        PROBING,
     )
 }
 DEFAULT = ("patching", "ablation", "attention", "attribution", "direct")

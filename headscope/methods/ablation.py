@@ -28,6 +28,7 @@ def ablation(  # noqa: PLR0913 - the contract's five options, which kinds and wh
     *,
     kinds: Sequence[str] = KINDS,
     metrics: Sequence[Metric] = (),
+    layers: Sequence[int] | None = None,
     seed: int = 0,
     batch_size: int | None = None,
     memory: int | None = None,
@@ -57,6 +58,7 @@ def ablation(  # noqa: PLR0913 - the contract's five options, which kinds and wh
         pairs: prompts; the corrupted ones are not used.
         kinds: which replacements.
         metrics: further ones beside the pairs' own, such as `kl` or `accuracy`, read off the same runs.
+        layers: only their heads are computed, the others are NaN; None: all.
         seed: draws the other prompts of `resample`; the draw depends on the prompts, not on their order.
         batch_size: examples that are held at once; changes speed and memory only.
         memory: bytes for intermediate results, by default half of what is free; changes speed and memory only.
@@ -85,8 +87,8 @@ def ablation(  # noqa: PLR0913 - the contract's five options, which kinds and wh
     """
     limits = Limits(batch_size=batch_size, memory=memory, progress=progress)
     chosen = _Chosen(tuple(kinds), tuple(metrics), seed)
-    lost = _lost(model, pairs, replay.single_heads(model.grid), chosen, limits)
-    return {kind: value.unflatten(1, (model.grid.layers, model.grid.heads)) for kind, value in lost.items()}
+    lost = _lost(model, pairs, replay.single_heads(model.grid, layers), chosen, limits)
+    return {kind: replay.on_grid(value, model.grid, layers) for kind, value in lost.items()}
 
 
 def ablate_sets(

@@ -124,4 +124,5 @@ ATTENTION = Method(
     ),
     source="Olsson et al. 2022; Voita et al. 2019; Clark et al. 2019; Gu et al. 2025",
     about="where a head looks: previous, first, same and repeated tokens; entropy and distance",
+    across=False,
 )

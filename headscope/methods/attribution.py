@@ -133,4 +133,5 @@ ATTRIBUTION = Method(
     ),
     source="Nanda 2022; Kramar et al. 2024 (AtP*, arXiv 2403.00745), eq. 4-5",
     about="estimate the patching of all heads at once, from one gradient",
+    across=False,
 )

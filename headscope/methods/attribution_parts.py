@@ -141,4 +141,5 @@ ATTRIBUTION_PARTS = Method(
     ),
     source="Kramar et al. 2024 (AtP*, arXiv 2403.00745), eq. 7, 9, 10",
     about="estimate the patching of all heads' queries, keys, values and patterns, from one gradient",
+    across=False,
 )

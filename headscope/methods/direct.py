@@ -312,4 +312,5 @@ DIRECT = Method(
     ),
     source="Elhage et al. 2021; Wang et al. 2022 (arXiv 2211.00593), section 3.1",
     about="what each head writes straight into the logit difference",
+    across=False,
 )

@@ -157,4 +157,5 @@ INTEGRATED = Method(
     ),
     source="Hanna et al. 2024 (EAP-IG, arXiv 2403.17806); Sundararajan et al. 2017",
     about="attribution with the gradient averaged on the way between the prompts",
+    across=False,
 )

@@ -1,6 +1,6 @@
 """Causal mediation: how much of what the corruption does goes through a head, and how much past it?"""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import torch
@@ -19,11 +19,12 @@ MEDIATORS = ("z", "pattern")
 EFFECTS = ("total", "direct", "indirect", "residual")
 
 
-def mediation(
+def mediation(  # noqa: PLR0913 - the contract's options and what effects are relative to
     model: Model,
     pairs: Pairs,
     *,
     relative: bool = False,
+    layers: Sequence[int] | None = None,
     batch_size: int | None = None,
     memory: int | None = None,
     progress: bool = False,
@@ -51,6 +52,7 @@ def mediation(
         relative: give y(run) / y(x) - 1 instead, with the odds y = p(foils) / p(answers), whatever the pairs' metric:
             Vig's, where the answer is the stereotypical continuation and the foil the other. Where the answer is all
             but certain, such ratios are huge, and few examples make the mean.
+        layers: only their heads are computed, the others are NaN; None: all.
         batch_size: examples that are held at once; changes speed and memory only.
         memory: bytes for intermediate results, by default half of what is free; changes speed and memory only.
         progress: draw a progress bar.
@@ -76,12 +78,12 @@ def mediation(
         True
     """
     limits = Limits(batch_size=batch_size, memory=memory, progress=progress)
-    heads = replay.single_heads(model.grid)
+    heads = replay.single_heads(model.grid, layers)
     found = _mediated(model, pairs, heads, MEDIATORS, relative, limits)
     named = {"total": found["z"]["total"]}
     for mediator, suffix in (("z", ""), ("pattern", "_pattern")):
         named |= {f"{name}{suffix}": found[mediator][name] for name in EFFECTS[1:]}
-    return {name: value.unflatten(1, (model.grid.layers, model.grid.heads)) for name, value in named.items()}
+    return {name: replay.on_grid(value, model.grid, layers) for name, value in named.items()}
 
 
 def mediate_sets(
@@ -259,4 +261,5 @@ MEDIATION = Method(
     ),
     source="Vig et al. 2020 (arXiv 2004.12265); Pearl 2001",
     about="how much of the corruption's effect goes through a head's output or pattern, and how much past it",
+    across=False,
 )

@@ -27,11 +27,12 @@ from headscope.prompts import Pairs
 QKV_PATTERN = ("q", "k", "v", "pattern")
 
 
-def patching(
+def patching(  # noqa: PLR0913 - the contract's options and what is exchanged
     model: Model,
     pairs: Pairs,
     *,
     metrics: Sequence[Metric] = (),
+    layers: Sequence[int] | None = None,
     batch_size: int | None = None,
     memory: int | None = None,
     progress: bool = False,
@@ -51,6 +52,7 @@ def patching(
         model: the model.
         pairs: clean and corrupted prompts of equal length.
         metrics: further ones beside the pairs' own, such as `kl` or `accuracy`, read off the same runs.
+        layers: only their heads are computed, the others are NaN; None: all.
         batch_size: examples that are held at once; changes speed and memory only.
         memory: bytes for intermediate results, by default half of what is free; changes speed and memory only.
         progress: draw a progress bar.
@@ -77,14 +79,16 @@ def patching(
         >>> list(patching(model, pairs, metrics=["kl"]))
         ['denoising', 'noising', 'denoising.kl', 'noising.kl']
     """
-    return patch(model, pairs, metrics=metrics, limits=Limits(batch_size=batch_size, memory=memory, progress=progress))
+    limits = Limits(batch_size=batch_size, memory=memory, progress=progress)
+    return patch(model, pairs, metrics=metrics, layers=layers, limits=limits)
 
 
-def parts(
+def parts(  # noqa: PLR0913 - the contract's options and what is exchanged
     model: Model,
     pairs: Pairs,
     *,
     sites: Sequence[str] = QKV_PATTERN,
+    layers: Sequence[int] | None = None,
     batch_size: int | None = None,
     memory: int | None = None,
     progress: bool = False,
@@ -101,6 +105,7 @@ def parts(
         model: the model; its architecture must be known.
         pairs: clean and corrupted prompts of equal length.
         sites: which parts; `z` is the whole head.
+        layers: only their heads are computed, the others are NaN; None: all.
         batch_size: examples that are held at once; changes speed and memory only.
         memory: bytes for intermediate results, by default half of what is free; changes speed and memory only.
         progress: draw a progress bar.
@@ -125,14 +130,16 @@ def parts(
         >>> [bool(effects[name].mean(0)[1, 1] > 1) for name in ("noising_q", "noising_k")]
         [False, True]
     """
-    return patch(model, pairs, sites=sites, limits=Limits(batch_size=batch_size, memory=memory, progress=progress))
+    limits = Limits(batch_size=batch_size, memory=memory, progress=progress)
+    return patch(model, pairs, sites=sites, layers=layers, limits=limits)
 
 
-def positions(
+def positions(  # noqa: PLR0913 - the contract's options and what is exchanged
     model: Model,
     pairs: Pairs,
     *,
     at: Sequence[str] = ("reading", "decision"),
+    layers: Sequence[int] | None = None,
     batch_size: int | None = None,
     memory: int | None = None,
     progress: bool = False,
@@ -146,6 +153,7 @@ def positions(
         model: the model.
         pairs: clean and corrupted prompts of equal length.
         at: `reading`, `decision`, `all`, or positions that the task names, such as `s2`.
+        layers: only their heads are computed, the others are NaN; None: all.
         batch_size: examples that are held at once; changes speed and memory only.
         memory: bytes for intermediate results, by default half of what is free; changes speed and memory only.
         progress: draw a progress bar.
@@ -175,16 +183,18 @@ def positions(
           expected: one of: all, reading, decision, earlier, source, end
           to fix it: did you mean 'source'?
     """
-    return patch(model, pairs, at=at, limits=Limits(batch_size=batch_size, memory=memory, progress=progress))
+    limits = Limits(batch_size=batch_size, memory=memory, progress=progress)
+    return patch(model, pairs, at=at, layers=layers, limits=limits)
 
 
-def patch(
+def patch(  # noqa: PLR0913 - what is exchanged, where, and what is measured
     model: Model,
     pairs: Pairs,
     *,
     sites: Sequence[str] = ("z",),
     at: Sequence[str] = ("all",),
     metrics: Sequence[Metric] = (),
+    layers: Sequence[int] | None = None,
     limits: Limits = DEFAULTS,
 ) -> dict[str, Float[Tensor, "example layer head"]]:
     """Denoising and noising of each head, for any parts of it at any named positions.
@@ -195,6 +205,7 @@ def patch(
         sites: `z`, `q`, `k`, `v`, `pattern` (for patterns, positions are those of queries).
         at: `all`, `reading` (where the twins differ), `decision` (where the metric reads), or names of the task.
         metrics: further ones beside the pairs' own.
+        layers: only their heads are computed, the others are NaN; None: all.
         limits: how much at once.
 
     Returns:
@@ -208,7 +219,7 @@ def patch(
         check_site(site)
     for name in at:
         place(pairs, name)  # raises here, before anything runs
-    singles = replay.single_heads(model.grid)
+    singles = replay.single_heads(model.grid, layers)
     heads, which = singles.repeat(len(at), 1, 1), torch.arange(len(at)).repeat_interleave(len(singles))
     own, found = name_of(pairs), {}
     for metric, site, name, direction in product(signs(pairs, metrics), sites, at, DIRECTIONS):
@@ -218,11 +229,11 @@ def patch(
         for direction, site in product(DIRECTIONS, sites):
             swap = Swap(direction=direction, site=site, heads=heads, places=places, at=which)
             for metric, effect in all_effects(both, swap).items():
-                values = effect.unflatten(1, (len(at), model.grid.layers, model.grid.heads))
+                values = effect.unflatten(1, (len(at), -1))
                 values[~places.any(-1).T] = torch.nan
                 for index, name in enumerate(at):
                     told = further_name(score_name(direction, site, name), "" if metric == own else metric)
-                    found[told].append(values[:, index])
+                    found[told].append(replay.on_grid(values[:, index], model.grid, layers))
     return {name: torch.cat(values) for name, values in found.items()}
 
 
@@ -257,6 +268,7 @@ PATCHING = Method(
     scores=_both("", "output"),
     source="Vig et al. 2020; Heimersheim & Nanda 2024 (arXiv 2404.15255)",
     about="put a head's clean output into the corrupted run, and the other way round",
+    across=False,
 )
 _NAMES = {"q": "query", "k": "key", "v": "value", "pattern": "attention pattern"}
 PARTS = Method(
@@ -266,6 +278,7 @@ PARTS = Method(
     scores=tuple(score for site in QKV_PATTERN for score in _both(f"_{site}", _NAMES[site])),
     source="Vig et al. 2020 (patterns); Heimersheim & Nanda 2024 (arXiv 2404.15255)",
     about="put only a head's query, key, value or attention pattern into the other run",
+    across=False,
 )
 POSITIONS = Method(
     name="positions",
@@ -280,4 +293,5 @@ POSITIONS = Method(
     ),
     source="arXiv 2605.27824, equation 1; Heimersheim & Nanda 2024 (arXiv 2404.15255)",
     about="put a head's output into the other run only where the twins differ, or where the metric reads",
+    across=False,
 )

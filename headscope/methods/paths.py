@@ -23,11 +23,12 @@ OTHERS = ("frozen", "free")
 ABOVE = "the sender is not in an earlier layer than the receiver"
 
 
-def path_patching(
+def path_patching(  # noqa: PLR0913 - the contract's options and what passes the change on
     model: Model,
     pairs: Pairs,
     *,
     mlps: bool = True,
+    layers: Sequence[int] | None = None,
     batch_size: int | None = None,
     memory: int | None = None,
     progress: bool = False,
@@ -48,6 +49,7 @@ def path_patching(
         pairs: clean and corrupted prompts of equal length.
         mlps: MLPs pass the change on, as Wang et al. define it; without, they too keep what they write, and what is
             left is the residual stream alone (this needs a known architecture).
+        layers: only their heads are computed, the others are NaN; None: all.
         batch_size: examples that are held at once; changes speed and memory only.
         memory: bytes for intermediate results, by default half of what is free; changes speed and memory only.
         progress: draw a progress bar.
@@ -76,11 +78,11 @@ def path_patching(
         for name, values in found.items():
             direction = name.removeprefix("direct_")
             base, donor, sign = _ends(both, direction)
-            heads = replay.single_heads(model.grid)
+            heads = replay.single_heads(model.grid, layers)
             edits = direct(replay.edits_of(heads, donor.z, both.pairs.mask), mlps=mlps)
             label = f"{pairs.task}: direct {direction}" if progress else ""
             effect = sign * (replay.replay(base, edits, memory=both.memory, progress=label) - base.metric[:, None])
-            values.append(effect.unflatten(1, (model.grid.layers, model.grid.heads)))
+            values.append(replay.on_grid(effect, model.grid, layers))
     return {name: torch.cat(values) for name, values in found.items()}
 
 
@@ -302,4 +304,5 @@ PATHS = Method(
     ),
     source="Wang et al. 2022 (arXiv 2211.00593), section 3.1; Goldowsky-Dill et al. 2023 (arXiv 2304.05969)",
     about="a head's direct effect: its output comes from the other prompt, all other heads keep theirs",
+    across=False,
 )

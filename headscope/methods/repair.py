@@ -28,6 +28,7 @@ def self_repair(  # noqa: PLR0913 - the contract's five options and what is meas
     *,
     mlps: bool = True,
     mean: bool = False,
+    layers: Sequence[int] | None = None,
     seed: int = 0,
     batch_size: int | None = None,
     memory: int | None = None,
@@ -55,6 +56,7 @@ def self_repair(  # noqa: PLR0913 - the contract's five options and what is meas
         pairs: prompts; the corrupted ones are not used.
         mlps: MLPs respond in the direct effect (without, this needs a known architecture).
         mean: replace z by its mean over all prompts, not by what it is on another one.
+        layers: only their heads are computed, the others are NaN; None: all.
         seed: draws the other prompts; the draw depends on the prompts, not on their order.
         batch_size: examples that are held at once; changes speed and memory only.
         memory: bytes for intermediate results, by default half of what is free; changes speed and memory only.
@@ -81,7 +83,7 @@ def self_repair(  # noqa: PLR0913 - the contract's five options and what is meas
     """
     limits = Limits(batch_size=batch_size, memory=memory, progress=progress)
     found: dict[str, list[Tensor]] = {"direct": [], "repair": []}
-    heads = replay.single_heads(model.grid)
+    heads = replay.single_heads(model.grid, layers)
     for part in _ablations(model, pairs, "mean" if mean else "resample", seed, limits):
         edits = replay.edits_of(heads, part.values, part.mask)
         lost = []
@@ -90,7 +92,7 @@ def self_repair(  # noqa: PLR0913 - the contract's five options and what is meas
             ablated = replay.replay(part.base, each, memory=part.memory, progress=label)
             lost.append(part.sign * (part.base.metric[:, None] - ablated))
         for name, value in (("direct", lost[0]), ("repair", lost[0] - lost[1])):
-            found[name].append(value.unflatten(1, (model.grid.layers, model.grid.heads)))
+            found[name].append(replay.on_grid(value, model.grid, layers))
     return {name: torch.cat(values) for name, values in found.items()}
 
 

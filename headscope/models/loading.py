@@ -7,10 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from headscope.errors import ModelError, UsageError
+from headscope.errors import HeadscopeError, ModelError, UsageError
 from headscope.models import bridge, identity, reading, selfcheck, sources, wrapping
 from headscope.models.protocol import Model
 from headscope.models.quiet import quiet
+from headscope.progress import step
 
 DTYPES = {
     "float32": torch.float32,
@@ -66,8 +67,9 @@ def load(  # noqa: PLR0913 - one word per thing that a user may want to say of a
     kind = _dtype(dtype)
     if isinstance(source, (str, Path)):
         where = _device(device)
-        place = sources.locate(source, revision=revision, offline=offline)
-        return _from_files(place, tokenizer, where, kind, check=check)
+        with step(f"loading {source} on {where}"):
+            place = sources.locate(source, revision=revision, offline=offline)
+            return _from_files(place, tokenizer, where, kind, check=check)
     if wrapping.is_bridge(source):
         return _from_bridge(source, tokenizer, device, check=check)
     if not isinstance(source, nn.Module) or not hasattr(source, "config"):
@@ -106,7 +108,15 @@ def _from_files(
         tokenizer = reading.read_tokenizer(place)
     record = {"name": place.name, "source": place.kind, "revision": place.revision, "commit": place.commit}
     record |= {"weights_sha256": identity.files_digest(files), "weights_hashed": "files", "random_weights": missing}
-    return finish(model.to(device), tokenizer, record, check=check)
+    try:
+        return finish(model.to(device), tokenizer, record, check=check)
+    except (HeadscopeError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as problem:  # what config.json says can fail anywhere, with nearly every built-in error
+        reason = " ".join(f"{type(problem).__name__}: {problem}".split())
+        given = f"model {place.name!r}, which loads and cannot be run: {reason:.300}"
+        expected = "a config.json and weights that make a model that runs"
+        raise ModelError(given, expected, "fetch or save the model again, or pick another") from problem
 
 
 def _from_live(source: nn.Module, tokenizer: Any, device: torch.device, dtype: torch.dtype, *, check: bool) -> Model:

@@ -1,14 +1,23 @@
 """Read a Hugging Face model and its tokenizer from a directory, offline and without running code from it."""
 
+import math
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from headscope.errors import ModelError
+from headscope.models import tokenisation
 from headscope.models.quiet import quiet
 from headscope.models.sources import Place, has_tokenizer
 
 _HEADS = ("cls.", "lm_head", "pooler", "vocab_")
+_SIZES = ("vocab_size", "hidden_size", "num_attention_heads", "num_key_value_heads", "head_dim", "intermediate_size")
+_LENGTHS = {"max_position_embeddings": 2**27}
+_MOST_LAYERS, _MOST_NUMBERS = 2**12, 2**40
+"""Of a model whose files are not there to say how many."""
+_SPARE, _TABLES = 2**20, 2**28
+"""Numbers that a model may have beyond what its files hold: a small head, and tables of masks and positions."""
 
 
 def read_model(place: Place, dtype: torch.dtype) -> tuple[Any, list[str]]:
@@ -27,6 +36,7 @@ def read_model(place: Place, dtype: torch.dtype) -> tuple[Any, list[str]]:
     """
     config = _read_config(place)
     auto, encoder = _auto_class(place, config)
+    _refuse_absurd(place, config, auto)
     # A head that the files lack is drawn at random: let it be the same one always.
     with quiet():
         # Not torch.manual_seed, which would also seed the GPUs, whose generators `quiet` does not put back.
@@ -55,6 +65,27 @@ def read_model(place: Place, dtype: torch.dtype) -> tuple[Any, list[str]]:
     return model, missing
 
 
+def read_empty(place: Place) -> Any:
+    """The model without its weights, on PyTorch's meta device: its configuration and the shape of every parameter.
+
+    Args:
+        place: where its files lie; the weights need not be there.
+
+    Raises:
+        ModelError: if config.json cannot be read, or asks for sizes that no model has.
+    """
+    config = _read_config(place)
+    auto, _ = _auto_class(place, config)
+    if (wrong := _absurd(config, _MOST_LAYERS, _MOST_NUMBERS)) is not None:
+        given = f"model {place.name!r}, whose config.json asks for {wrong}"
+        raise ModelError(given, "sizes that a model can have", "fetch or save the model again")
+    try:
+        with quiet(), torch.device("meta"):
+            return auto.from_config(config, trust_remote_code=False, attn_implementation="eager")
+    except Exception as problem:  # transformers raises nearly every built-in error here
+        raise _unusable(place, problem) from problem
+
+
 def read_tokenizer(place: Place) -> Any:
     """The tokenizer beside the weights, or None where there is none.
 
@@ -71,7 +102,11 @@ def read_tokenizer(place: Place) -> Any:
     with quiet():
         try:
             tokenizer = AutoTokenizer.from_pretrained(place.directory, local_files_only=True, trust_remote_code=False)
-        except Exception as problem:  # transformers and tokenizers raise nearly every built-in error here
+            # Some faults of its files show only when it is used.
+            tokenisation.describe(tokenizer, tokenisation.frame_of(tokenizer, causal=False))
+        except BaseException as problem:  # transformers and tokenizers raise nearly every built-in error here
+            if not isinstance(problem, Exception) and type(problem).__name__ != "PanicException":
+                raise
             given = f"model {place.name!r}, whose tokenizer cannot be read: {_first_line(problem)}"
             fix = "save it again with tokenizer.save_pretrained(directory), or load with tokenizer=..."
             raise ModelError(given, "tokenizer files that transformers reads", fix) from problem
@@ -85,9 +120,59 @@ def _read_config(place: Place) -> Any:
         try:
             return AutoConfig.from_pretrained(place.directory, local_files_only=True, trust_remote_code=False)
         except Exception as problem:  # transformers raises nearly every built-in error here
-            given = f"model {place.name!r}, whose config.json cannot be used: {_first_line(problem)}"
-            expected = "the config.json of an architecture that transformers knows without code from elsewhere"
-            raise ModelError(given, expected, "check config.json, or pick another model") from problem
+            raise _unusable(place, problem) from problem
+
+
+def _refuse_absurd(place: Place, config: Any, auto: Any) -> None:
+    """Refuse a config whose model would be many times what the files hold, before memory is taken for it."""
+    tensors, elements = _stored(place.directory)
+    wrong = _absurd(config, tensors, elements)
+    if wrong is None:
+        try:
+            with quiet(), torch.device("meta"):
+                model = auto.from_config(config, trust_remote_code=False, attn_implementation="eager")
+        except Exception as problem:  # transformers raises nearly every built-in error here
+            raise _unusable(place, problem) from problem
+        asked = sum(value.numel() for value in model.parameters())
+        tables = sum(value.numel() for value in model.buffers())
+        if asked > 2 * elements + _SPARE or tables > 4 * elements + _TABLES:
+            wrong = f"a model of {asked + tables:,} numbers"
+    if wrong is not None:
+        raise ModelError(
+            f"model {place.name!r}, whose config.json asks for {wrong}, where its files hold {elements:,} in "
+            f"{tensors:,} tensors",
+            "a config.json that fits the weights",
+            "fetch or save the model again",
+        )
+
+
+def _stored(directory: Path) -> tuple[int, int]:
+    """How many tensors the weight files say they hold, and how many numbers in them."""
+    from safetensors import safe_open
+
+    tensors = elements = 0
+    for file in directory.glob("*.safetensors"):
+        with safe_open(file, framework="numpy") as handle:
+            shapes = [handle.get_slice(name).get_shape() for name in handle.keys()]  # noqa: SIM118 - no mapping
+        tensors, elements = tensors + len(shapes), elements + sum(math.prod(shape) for shape in shapes)
+    return tensors, elements
+
+
+def _absurd(config: Any, tensors: int, elements: int) -> str | None:
+    """The first size that no model of these files can have."""
+    for name, most in {**dict.fromkeys(_SIZES, elements), "num_hidden_layers": tensors, **_LENGTHS}.items():
+        size = getattr(config, name, None)
+        if size is None or isinstance(size, (list, tuple)):
+            continue
+        if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= most:
+            return f"{name} {size!r:.40}"
+    return None
+
+
+def _unusable(place: Place, problem: BaseException) -> ModelError:
+    given = f"model {place.name!r}, whose config.json cannot be used: {_first_line(problem)}"
+    expected = "the config.json of an architecture that transformers knows without code from elsewhere"
+    return ModelError(given, expected, "check config.json, or pick another model")
 
 
 def _auto_class(place: Place, config: Any) -> tuple[Any, bool]:

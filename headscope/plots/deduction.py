@@ -7,6 +7,9 @@ from headscope.plots import words
 from headscope.plots.rankings import dots, with_legend
 from headscope.plots.theme import LIGHT, Theme, layout, plain
 
+NAMES = {"untrained": "by the untrained twin", "shuffled": "by exchanged twins"}
+"""Sets that a control selects, in words."""
+
 
 def chain_confidence(confidence: pd.DataFrame, *, theme: Theme = LIGHT) -> go.Figure:
     """How much of a model's surprisal at gold chains each component has, beside its part of the tokens.
@@ -57,7 +60,8 @@ def set_losses(ablation: pd.DataFrame, *, measure: str = "step_accuracy", theme:
         [[0.2], [0.9]]
     """
     every = words.loose(ablation)
-    chosen = every[(every["where"] == "chains") & (every["measure"] == measure)]
+    swept = every["set"].str.startswith("top ")  # `ablation_curve` shows these
+    chosen = every[(every["where"] == "chains") & (every["measure"] == measure) & ~swept]
     keys = list(dict.fromkeys(zip(chosen["mode"], chosen["set"], strict=True)))
     at = {key: place for place, key in enumerate(keys)}
     placed = chosen.assign(place=[at[key] for key in zip(chosen["mode"], chosen["set"], strict=True)])
@@ -77,7 +81,9 @@ def set_losses(ablation: pd.DataFrame, *, measure: str = "step_accuracy", theme:
             figure.add_trace(dots(rows, name=name, symbol=symbol, theme=theme))
             figure.data[-1].update(hovertemplate="%{x:.2f}<extra></extra>")
     sizes = dict(zip(zip(chosen["mode"], chosen["set"], strict=True), chosen["size"], strict=True))
-    names = [f"{plain(str(name))} ({sizes[mode, name]} heads), {plain(str(mode))}" for mode, name in keys]
+    names = [
+        f"{plain(NAMES.get(name, str(name)))} ({sizes[mode, name]} heads), {plain(str(mode))}" for mode, name in keys
+    ]
     return _in_rows(figure, names, measure.replace("_", " "))
 
 

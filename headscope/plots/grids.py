@@ -1,5 +1,6 @@
 """Layer x head heatmaps of one score, and the rows behind them."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -85,6 +86,34 @@ def details(row: Any, *, signed: bool) -> tuple[str, ...]:
         words.count(row.rank),
         words.ranks(row.rank_low, row.rank_high),
     )
+
+
+def with_roles(figure: go.Figure, roles: Mapping[str, str]) -> go.Figure:
+    """A heatmap or a ranking whose marks also say, on hover, what their head does.
+
+    Args:
+        figure: from `heatmap` or `headscope.plots.ranking`.
+        roles: head -> its roles in a few words; heads that are not in it say nothing of a role.
+
+    Returns:
+        The same figure.
+
+    Example:
+        >>> figure = go.Figure(go.Scatter(x=[1], y=[0], customdata=[["L0H0"]], hovertemplate="%{customdata[0]}"))
+        >>> with_roles(figure, {"L0H0": "sink"}).data[0].hovertemplate
+        '%{customdata[0]}<br>role: %{customdata[1]}'
+    """
+    traces: Any = figure.data
+    for trace in traces if roles else ():
+        words_of = np.array(trace.customdata, dtype=object) if trace.customdata is not None else np.empty(0)
+        if words_of.ndim < 2:
+            continue
+        said = [plain(roles.get(str(label), "not looked for")) for label in words_of[..., 0].ravel()]
+        role = np.array(said, dtype=object).reshape(*words_of.shape[:-1], 1)
+        line = f"<br>role: %{{customdata[{words_of.shape[-1]}]}}"
+        body, end, rest = trace.hovertemplate.partition("<extra>")
+        trace.update(customdata=np.concatenate([words_of, role], axis=-1), hovertemplate=body + line + end + rest)
+    return figure
 
 
 def heatmap(

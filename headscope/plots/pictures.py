@@ -10,7 +10,7 @@ import numpy as np
 from plotly import graph_objects as go
 
 from headscope.errors import HeadscopeError, UsageError
-from headscope.plots.strokes import DASHES, bars, block, lettered, numbers, strokes
+from headscope.plots.strokes import DASHES, LETTERS, bars, block, letter_size, lettered, numbers, strokes
 from headscope.plots.words import Number
 
 WIDTH = 760
@@ -103,6 +103,10 @@ class _Box:
             half = abs((bottom - top) * (self.xs[1] - self.xs[0]) / (self.ys[1] - self.ys[0])) / 2
             middle = (self.left + self.right) / 2
             self.left, self.right = middle - half, middle + half
+        # Of one size in all cells of a figure, as plotly draws them.
+        lettered = [trace.text for trace in traces(figure) if trace.type == "heatmap" and trace.texttemplate]
+        wide = abs(self.x(1) - self.x(0)) if lettered else 0.0
+        self.letters = min((letter_size(texts, wide) for texts in lettered), default=float(LETTERS))
 
     def x(self, value: Number) -> float:
         value = np.log10(value) if self.log else value
@@ -165,10 +169,10 @@ def _round_numbers(low: Number, high: Number) -> list[float]:
 
 def _cells(trace: Any, box: _Box) -> list[str]:
     values = np.asarray(trace.z, dtype=float)
-    low = trace.zmin if trace.zmin is not None else float(np.nanmin(values))
-    high = trace.zmax if trace.zmax is not None else float(np.nanmax(values))
+    low = float(np.nanmin(values) if trace.zmin is None else trace.zmin)
+    high = float(np.nanmax(values) if trace.zmax is None else trace.zmax)
     colours = [colour for _, colour in trace.colorscale] if trace.colorscale else ["#ffffff", "#08306b"]
-    lines = []
+    lines, letters = [], box.letters
     for (row, column), value in np.ndenumerate(values):
         if np.isfinite(value):
             place = 0.5 if high == low else min(max((value - low) / (high - low), 0.0), 1.0)
@@ -176,7 +180,8 @@ def _cells(trace: Any, box: _Box) -> list[str]:
             lines.append(_cell(box, row, column, colour))
             if trace.texttemplate:
                 light = sum(int(colour[at : at + 2], 16) for at in (1, 3, 5)) > 380
-                lines += block(box.x(column), box.y(row), trace.text[row][column], "#1b1f27" if light else "#ffffff")
+                paint = "#1b1f27" if light else "#ffffff"
+                lines += block(box.x(column), box.y(row), trace.text[row][column], paint, size=letters)
     return lines + (_key(box, colours, (low, high)) if trace.showscale is not False else [])
 
 

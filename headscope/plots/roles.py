@@ -90,7 +90,8 @@ def role_grid(roles: Roles, *, theme: Theme = LIGHT) -> go.Figure:
         theme: `LIGHT` or `DARK`.
 
     Returns:
-        A Figure that has not been shown; its frame is `roles.labels`.
+        A Figure that has not been shown, and needs `layout.meta["least"]` pixels across to be read; its frame is
+        `roles.labels`.
 
     Cost: milliseconds per hundred heads.
 
@@ -125,6 +126,7 @@ def role_grid(roles: Roles, *, theme: Theme = LIGHT) -> go.Figure:
         shape = {"title": {"x": "head", "y": "layer"}[axis], "range": ends, "showgrid": False}
         figure.update_layout({f"{axis}axis": {**shape, "tickvals": marks, "ticktext": [str(mark) for mark in marks]}})
     figure = below(figure, height=400)
+    figure.layout.meta["least"] = 90 + (34 if _roomy(grid) else 16) * grid.heads  # pyright: ignore[reportAttributeAccessIssue]
     margin: Any = figure.layout.margin  # pyright: ignore[reportAttributeAccessIssue]
     return figure.update_layout(height=int(margin.t + margin.b + (36 if _roomy(grid) else 22) * grid.layers))
 

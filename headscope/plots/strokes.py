@@ -1,11 +1,17 @@
 """Lines, bands and words of a figure as parts of an SVG picture."""
 
+from html import unescape
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from headscope.plots.words import Number
+
+LETTERS = 11
+"""The size of letters, where they have room."""
+BROAD, SLIM = "mwMW@%", "ijl.,:;|!' "
+"""Letters that are broader than most, and slimmer."""
 
 DASHES = {"dash": "7 5", "dot": "2 4", "dashdot": "7 4 2 4", "longdash": "12 5"}
 """plotly's names of strokes as lengths of ink and gap."""
@@ -73,7 +79,9 @@ def lettered(trace: Any, box: Any, ink: str) -> list[str]:
     return found
 
 
-def block(x: Number, y: Number, words: str, ink: str, *, side: str = "middle center") -> list[str]:
+def block(
+    x: Number, y: Number, words: str, ink: str, *, side: str = "middle center", size: Number = LETTERS
+) -> list[str]:
     """Lines of text about a place.
 
     Args:
@@ -82,14 +90,50 @@ def block(x: Number, y: Number, words: str, ink: str, *, side: str = "middle cen
         words: with plotly's line breaks, escaped already.
         ink: their colour.
         side: where they stand, as plotly says it.
+        size: of the letters.
     """
     lines = words.split("<br>") if words else []
     vertical, _, horizontal = side.partition(" ")
     anchor = {"left": "end", "right": "start"}.get(horizontal, "middle")
     shift = {"left": -6.0, "right": 6.0}.get(horizontal, 0.0)
-    first = {"top": -6.0 - 14 * (len(lines) - 1), "bottom": 15.0}.get(vertical, 4.0 - 7 * (len(lines) - 1))
+    step = 14 * size / LETTERS
+    first = {"top": -6.0 - step * (len(lines) - 1), "bottom": 15.0}.get(vertical, 4.0 - step / 2 * (len(lines) - 1))
     return [
-        f'<text x="{x + shift:.1f}" y="{y + first + 14 * row:.1f}" font-size="11" text-anchor="{anchor}" '
+        f'<text x="{x + shift:.1f}" y="{y + first + step * row:.1f}" font-size="{size:g}" text-anchor="{anchor}" '
         f'fill="{ink}">{line}</text>'
         for row, line in enumerate(lines)
     ]
+
+
+def ems(line: str) -> float:
+    """About how wide a line is, in sizes of its letters; rather too wide, since readers have different fonts.
+
+    Args:
+        line: plain text.
+
+    Example:
+        >>> ems("obj"), ems("numm↓")
+        (1.6, 4.1)
+    """
+    each = [
+        0.98 if letter in BROAD else 0.34 if letter in SLIM else 0.85 if ord(letter) > 0x2000 else 0.63
+        for letter in line
+    ]
+    return round(float(sum(each)), 1)
+
+
+def letter_size(texts: Any, wide: Number) -> float:
+    """The size of letters with which every text of some cells has room; not below 6, which nobody reads.
+
+    Args:
+        texts: of the cells, with plotly's line breaks.
+        wide: how wide a cell is.
+
+    Example:
+        >>> letter_size([["obj", "numm↓<br>+2*"]], 40), letter_size([["previous token"]], 40)
+        (8.7, 6.0)
+    """
+    lines = [unescape(line) for row in texts for text in row for line in str(text or "").split("<br>")]
+    longest = max(map(ems, lines), default=0.0)
+    fits = (wide - 4) / longest if longest else LETTERS
+    return float(max(6.0, min(float(LETTERS), np.floor(10 * fits) / 10)))

@@ -9,8 +9,7 @@ from headscope import provenance
 from headscope.corpora import gold_treebank, windows
 from headscope.errors import ModelError, TaskError, UsageError
 from headscope.methods.probing.labelfile import read_labels
-from headscope.methods.probing.labels import TASK_NAMES, Labels
-from headscope.methods.probing.use import MATCHING
+from headscope.methods.probing.labels import Labels
 from headscope.models import Model
 from headscope.models.words import read_words
 from headscope.probing.request import Request
@@ -57,18 +56,19 @@ def texts(
     return prompts, own
 
 
-def pairs_of(model: Model, label: str, n: int, about: tuple[str, int], skipped: dict[str, str]) -> Pairs | None:
-    """Prompts of the task that turns on a label; None, with the reason, where the model cannot read them.
+def pairs_of(
+    model: Model, wanted: tuple[str, str], n: int, about: tuple[str, int], skipped: dict[str, str]
+) -> Pairs | None:
+    """Prompts of a task that turns on a label; None, with the reason, where the model cannot read them.
 
     Args:
         model: whose tokens they are made of.
-        label: of `MATCHING` or `TASK_NAMES`.
+        wanted: the label, and the task.
         n: how many.
         about: what they are for, and the seed.
         skipped: gets the reason.
     """
-    use, seed = about
-    task = MATCHING.get(label) or TASK_NAMES[label]
+    (label, task), (use, seed) = wanted, about
     rng = np.random.default_rng(provenance.seed_for(seed, "probing", use, task))
     try:
         return TASKS[task].build(model, n=n, rng=rng)

@@ -45,14 +45,14 @@ def carry_out(model: Model, asked: Request, *, progress: bool = True, command: S
 
     Raises:
         UsageError: if nothing can be probed.
-        Interrupted: at Ctrl-C after the probes, with them and what was finished of their use.
+        Interrupted: at Ctrl-C once a set of labels was probed, with all that were, and what was finished of their use.
     """
     began = time.monotonic()
     origin = provenance.record(command=command, seed=asked.seed)
     record: dict[str, Any] = {}
     found = _probes(model, asked, record, progress=progress)
     record["seconds of probes"] = round(time.monotonic() - began, 1)
-    used, complete = _used(model, asked, found, record, progress=progress)
+    used, complete = _used(model, asked, found, record, progress=progress) if found.complete else (_nothing(), False)
     record["seconds"] = round(time.monotonic() - began, 1)
     banks = [each.name for each in asked.treebanks] or ["the bundled gold set"]
     plan = {
@@ -68,6 +68,8 @@ def carry_out(model: Model, asked: Request, *, progress: bool = True, command: S
     nothing = pd.DataFrame(columns=pd.Index([*COLUMNS, "model", "flagged"]))
     tasks = pd.DataFrame(columns=pd.Index([*ABSENT_TASK, "model"]))
     run = Run(identity=identity, scores=nothing, tasks=tasks, probes=kept)
+    if not found.complete:
+        raise Interrupted(run, len(found.found), len(asked.labels) + len(asked.files), unit="labels")
     if not complete:
         raise Interrupted(run, 1, 2, unit="steps")
     return run
@@ -80,7 +82,8 @@ def _probes(model: Model, asked: Request, record: dict[str, Any], *, progress: b
     prompts, also = texts(model, asked, words, record, skipped)
     for label in asked.labels:
         if label in TASK_NAMES:
-            pairs = pairs_of(model, label, min(asked.n, PROMPTS), ("probes", asked.seed), skipped)
+            task = TASK_NAMES[label]
+            pairs = pairs_of(model, (label, task), min(asked.n, PROMPTS), ("probes", asked.seed), skipped)
             if pairs is not None:
                 also.append(task_labels(model, pairs, label))
                 _able(model, pairs, asked, record)
@@ -104,6 +107,10 @@ def _probes(model: Model, asked: Request, record: dict[str, Any], *, progress: b
     return found
 
 
+def _nothing() -> pd.DataFrame:
+    return pd.DataFrame(columns=pd.Index(USED))
+
+
 def _able(model: Model, pairs: Pairs, asked: Request, record: dict[str, Any]) -> None:
     """Whether the model does a task at all: what is read in its prompts explains no ability otherwise."""
     tasks = record.setdefault("tasks", {})
@@ -125,11 +132,29 @@ def _twin(model: Model, asked: Request, record: dict[str, Any]) -> Model | None:
     return twin
 
 
+def _matching(
+    model: Model, label: str, asked: Request, record: dict[str, Any], skipped: dict[str, str]
+) -> Pairs | None:
+    """Prompts of the first task that turns on a label and that the model does; where it does none, of the first."""
+    read: list[Pairs] = []
+    for task in MATCHING[label]:
+        pairs = pairs_of(model, (label, task), TESTED, ("use", asked.seed), skipped)
+        if pairs is not None:
+            _able(model, pairs, asked, record)
+            able = record["tasks"][pairs.task]["status"] == "ok"
+            read = [pairs, *read] if able else [*read, pairs]
+            if able:
+                break
+    if read:
+        skipped.pop(label, None)
+    return read[0] if read else None
+
+
 def _used(
     model: Model, asked: Request, found: Probes, record: dict[str, Any], *, progress: bool
 ) -> tuple[pd.DataFrame, bool]:
     """Whether the model uses what the strongest heads' probes read, for labels that a task turns on."""
-    nothing = pd.DataFrame(columns=pd.Index(USED))
+    nothing = _nothing()
     if not asked.use or "z" not in asked.sites:
         record["use"] = "not asked for" if not asked.use else "not tested: z was not probed"
         return nothing, True
@@ -138,10 +163,9 @@ def _used(
     record["use"] = skipped
     try:
         for label in (name for name in found.directions if name in MATCHING):
-            pairs = pairs_of(model, label, TESTED, ("use", asked.seed), skipped)
+            pairs = _matching(model, label, asked, record, skipped)
             if pairs is None:
                 continue
-            _able(model, pairs, asked, record)
             try:
                 frame = use(model, pairs, found, label, top=TOP, seed=asked.seed, progress=progress)
             except (UsageError, ModelError) as problem:

@@ -24,6 +24,7 @@ from headscope.replay.edits import (
     everywhere,
     head_sets,
     named_position,
+    on_grid,
     single_heads,
 )
 from headscope.replay.engine import streams
@@ -48,6 +49,7 @@ __all__ = [
     "head_sets",
     "measure",
     "named_position",
+    "on_grid",
     "plan",
     "portions",
     "read",

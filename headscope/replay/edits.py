@@ -157,17 +157,58 @@ def picked(stored: Tensor, rows: tuple[Tensor, ...], span: Span, *, head: int | 
     return stored[(*(row[:, None] for row in rows), span, *last)]
 
 
-def single_heads(grid: Grid) -> Bool[Tensor, "edit layer head"]:
+def single_heads(grid: Grid, layers: Sequence[int] | None = None) -> Bool[Tensor, "edit layer head"]:
     """One edit for each head, in the order of the grid.
 
     Args:
         grid: the model's layers and heads.
+        layers: only the heads of these; None: of all.
+
+    Raises:
+        UsageError: if the model has no such layer.
 
     Example:
         >>> single_heads(Grid(layers=2, heads=2)).shape
         torch.Size([4, 2, 2])
+        >>> single_heads(Grid(layers=2, heads=2), [1]).int().tolist()
+        [[[0, 0], [1, 0]], [[0, 0], [0, 1]]]
     """
-    return torch.eye(grid.size, dtype=torch.bool).view(grid.size, grid.layers, grid.heads)
+    singles = torch.eye(grid.size, dtype=torch.bool).view(grid.size, grid.layers, grid.heads)
+    if layers is None:
+        return singles
+    return singles.unflatten(0, (grid.layers, grid.heads))[_known(grid, layers)].flatten(0, 1)
+
+
+def on_grid(
+    values: Float[Tensor, "example edit"], grid: Grid, layers: Sequence[int] | None = None
+) -> Float[Tensor, "example layer head"]:
+    """What the edits of `single_heads` gave, in the places of their heads; NaN for heads of other layers.
+
+    Args:
+        values: one for each of its edits.
+        grid: the model's layers and heads.
+        layers: as for `single_heads`.
+
+    Raises:
+        UsageError: if the model has no such layer.
+
+    Example:
+        >>> on_grid(torch.tensor([[1.0, 2.0]]), Grid(layers=2, heads=2), [1]).tolist()
+        [[[nan, nan], [1.0, 2.0]]]
+    """
+    if layers is None:
+        return values.unflatten(1, (grid.layers, grid.heads))
+    found = values.new_full((len(values), grid.layers, grid.heads), torch.nan)
+    found[:, _known(grid, layers)] = values.unflatten(1, (-1, grid.heads))
+    return found
+
+
+def _known(grid: Grid, layers: Sequence[int]) -> list[int]:
+    chosen = sorted(set(layers))
+    if not chosen or not 0 <= chosen[0] <= chosen[-1] < grid.layers:
+        expected = f"some of the layers 0 to {grid.layers - 1}"
+        raise UsageError(f"layers {list(layers)}", expected, "name layers that the model has, or none for all")
+    return chosen
 
 
 def head_sets(grid: Grid, sets: Iterable[HeadSet]) -> Bool[Tensor, "edit layer head"]:

@@ -1,8 +1,8 @@
 """The report's figures: which there are, where they stand, and their JSON."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -11,25 +11,26 @@ from markupsafe import Markup
 from plotly import graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from headscope.attention import TOKENS, View, escape_json, escape_script, safe_json, view_html
-from headscope.grid import Grid
-from headscope.plots import DARK, LIGHT, accuracies, heatmap, ranking, words
+from headscope.attention import escape_json, escape_script, safe_json
+from headscope.plots import DARK, LIGHT, accuracies, heatmap, ranking, with_roles, words
 from headscope.plots.theme import colourscale
-from headscope.report.verdict import leading
+from headscope.profiles.heads import leading
 
-BUDGET = 1_500_000
-"""The most bytes of figures: with the two libraries (6.1 MB) the report stays below 8 MB."""
+BUDGET, ALL = 1_200_000, 1_350_000
+"""The most bytes of figures, and of figures with patterns: with the two libraries (6.1 MB) and the tables the report
+stays below 8 MB."""
 
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """A figure and the words above it."""
+    """A figure and the words above it; `least` pixels across are needed to read it, 0 where any will do."""
 
     id: str
     title: str
     note: str
     flag: str
     figure: go.Figure
+    least: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,22 +42,12 @@ class Method:
 
 
 @dataclass(frozen=True, slots=True)
-class Attention:
-    """A view, drawn by circuitsvis, and what is to be said of it."""
-
-    heads: str
-    note: str
-    html: Markup
-
-
-@dataclass(frozen=True, slots=True)
 class Section:
     """All figures of one task; the method that the report leads with comes first."""
 
     task: str
     ranking: Panel | None
     methods: tuple[Method, ...]
-    attention: tuple[Attention, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,52 +58,69 @@ class Panels:
     sections: tuple[Section, ...]
     brief: bool
 
+    def figures(self) -> list[Panel]:
+        """All of them, in the page's order."""
+        found = [self.accuracies] if self.accuracies else []
+        for section in self.sections:
+            found += [section.ranking] if section.ranking else []
+            found += [each for method in section.methods for each in method.panels]
+        return found
 
-def panels(
-    scores: pd.DataFrame, tasks: pd.DataFrame, views: Sequence[View], *, further: Sequence[Panel] = ()
-) -> Panels:
-    """The figures of a run, task by task.
+
+def panels(scores: pd.DataFrame, tasks: pd.DataFrame, *, roles: Mapping[str, str]) -> Panels:
+    """The figures of a run's scores, task by task.
 
     Args:
         scores: a run's tidy scores.
         tasks: its task table.
-        views: the attention of the top heads.
-        further: figures of other sections, which share the room.
+        roles: head -> what it does, for the hover texts; empty where that was not asked.
     """
     names = [str(task) for task in tasks["task"]]
-    sections = tuple(_section(scores, task, number, views) for number, task in enumerate(names))
+    sections = tuple(_section(scores, task, number, roles) for number, task in enumerate(names))
     accuracy = panel("accuracies", accuracies(tasks)) if words.loose(tasks)["accuracy"].notna().any() else None
-    whole = Panels(accuracy, sections, brief=False)
-    if len(draw(whole, further)) <= BUDGET:
-        return whole
-    for each in _all(whole):
+    return Panels(accuracy, sections, brief=False)
+
+
+def fitted(drawn: Panels, further: Sequence[Panel], *, room: int = BUDGET) -> tuple[Panels, Markup]:
+    """All figures of a page as JSON; where they have no room, the heatmaps of scores keep head and value only.
+
+    Args:
+        drawn: the figures of the scores.
+        further: those of other sections.
+        room: bytes.
+    """
+    rest, whole = draw(further), draw(drawn.figures())
+    if len(rest) + len(whole) <= room:
+        return drawn, _joined(rest, whole)
+    for each in drawn.figures():
         heatmaps: Any = each.figure.select_traces(selector={"type": "heatmap"})
         for trace in heatmaps:
             if trace.meta != "absent":
                 trace.update(customdata=None, hovertemplate="L%{y}H%{x}: %{z:.3g}<extra></extra>")
-    return Panels(accuracy, sections, brief=True)
+    return replace(drawn, brief=True), _joined(rest, draw(drawn.figures()))
 
 
-def _section(scores: pd.DataFrame, task: str, number: int, views: Sequence[View]) -> Section:
+def _joined(one: Markup, other: Markup) -> Markup:
+    parts = [each[1:-1] for each in (one, other) if len(each) > 2]
+    return Markup("{" + ",\n".join(parts) + "}")
+
+
+def _section(scores: pd.DataFrame, task: str, number: int, roles: Mapping[str, str]) -> Section:
     whole = words.loose(scores)
     rows, lead = whole[whole["task"] == task], leading(scores, task)
     methods: dict[str, list[str]] = {}
     for method, score in rows[["method", "score"]].drop_duplicates().itertuples(index=False):
         methods.setdefault(method, []).append(score)
     order = sorted(methods, key=lambda name: lead is None or name != lead[0])
-    drawn = [
-        Method(
-            method,
-            tuple(
-                panel(f"t{number}-m{i}-s{j}", heatmap(rows, task=task, method=method, score=score))
-                for j, score in enumerate(methods[method])
-            ),
-        )
-        for i, method in enumerate(order)
-    ]
-    first = panel(f"t{number}-ranking", ranking(rows, task=task, method=lead[0], score=lead[1])) if lead else None
-    seen = [view for view in views if view.task == task]
-    return Section(task, first, tuple(drawn), tuple(_attention(view, f"t{number}-v{i}") for i, view in enumerate(seen)))
+    drawn = []
+    for i, method in enumerate(order):
+        maps = [heatmap(rows, task=task, method=method, score=score) for score in methods[method]]
+        found = [panel(f"t{number}-m{i}-s{j}", with_roles(each, roles)) for j, each in enumerate(maps)]
+        drawn.append(Method(method, tuple(found)))
+    first = None
+    if lead:
+        first = panel(f"t{number}-ranking", with_roles(ranking(rows, task=task, method=lead[0], score=lead[1]), roles))
+    return Section(task, first, tuple(drawn))
 
 
 def panel(name: str, figure: go.Figure) -> Panel:
@@ -124,35 +132,17 @@ def panel(name: str, figure: go.Figure) -> Panel:
     """
     meta: Any = figure.layout.meta  # pyright: ignore[reportAttributeAccessIssue]
     figure.update_layout(title=None, margin={"t": 26, "r": 8})
-    return Panel(name, meta["title"], meta["note"], meta["flag"], figure)
+    return Panel(name, meta["title"], meta["note"], meta["flag"], figure, int(meta.get("least", 0)))
 
 
-def _attention(view: View, name: str) -> Attention:
-    size, shown = len(view.tokens), min(len(view.tokens), TOKENS)
-    note = f"One prompt of {size} tokens (n = 1): an illustration, not evidence. Unit: share of a token's attention."
-    if shown < size:
-        note += f" Only the last {shown} tokens are drawn, so a row may sum to less than 1."
-    heads = ", ".join(Grid.label(*place) for place in view.layer_heads)
-    return Attention(heads, note, Markup(view_html(view, name)))
-
-
-def _all(drawn: Panels) -> list[Panel]:
-    found = [drawn.accuracies] if drawn.accuracies else []
-    for section in drawn.sections:
-        found += [section.ranking] if section.ranking else []
-        found += [each for method in section.methods for each in method.panels]
-    return found
-
-
-def draw(drawn: Panels, further: Sequence[Panel] = ()) -> Markup:
-    """All figures as JSON {id: {data, layout}} that can stand inside a script element.
+def draw(figures: Iterable[Panel]) -> Markup:
+    """Figures as JSON {id: {data, layout}} that can stand inside a script element.
 
     Args:
-        drawn: the figures of the scores.
-        further: those of other sections.
+        figures: of a page.
     """
     parts = []
-    for each in (*further, *_all(drawn)):
+    for each in figures:
         body: Any = each.figure.to_json()
         parts.append(f"{json.dumps(each.id)}:{escape_json(body)}")
     return Markup("{" + ",\n".join(parts) + "}")

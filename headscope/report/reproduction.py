@@ -1,6 +1,7 @@
 """A reproduction as one HTML page: the paper's claims on the left, what was measured on the right."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,23 +9,42 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from headscope.deduction.claims import FAILS, HOLDS
-from headscope.deduction.confidence import THREE
-from headscope.deduction.heads import RANKED
+from headscope.deduction.heads import KINDS
 from headscope.deduction.result import Circuit
-from headscope.grid import Grid
-from headscope.plots import heatmap, words
+from headscope.deduction.settings import CLAIM
+from headscope.plots import (
+    ablation_curve,
+    confidence_curve,
+    control_effects,
+    heatmap,
+    layer_curve,
+    path_edges,
+    readable_curve,
+    words,
+)
+from headscope.plots.chains import MARK
 from headscope.plots.deduction import chain_confidence, set_losses
-from headscope.report.few import Table
-from headscope.report.panels import Panel, draw, panel, panels, plotly_script, themes
+from headscope.report.circuit_tables import (
+    confidence_rows,
+    controls_table,
+    edges_table,
+    heads_table,
+    losses_table,
+    score_of,
+    sweep_table,
+    threshold_of,
+)
+from headscope.report.panels import Panel, draw, panel, plotly_script, themes
 from headscope.report.record import command, facts, find, without
+from headscope.report.strips import Strip, strips
 
 HERE = Path(__file__).parent
 
 STATES = {HOLDS: "ok", FAILS: "failed"}
 """How a verdict is shown; others are shown as left out."""
 
-EDGES = 10
-"""Edges that are listed for each role."""
+MARKS = {"ok": "✓", "failed": "✗", "skipped": "–"}
+"""A sign beside the words of a verdict."""
 
 
 def summary(claims: pd.DataFrame) -> str:
@@ -49,6 +69,25 @@ def summary(claims: pd.DataFrame) -> str:
     return "; ".join(text + (f" ({', '.join(names)})" if names else "") for text, names in told) + "."
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A section of figures.
+
+    Attributes:
+        id: of its heading.
+        title: its heading.
+        note: what it shows.
+        panels: the figures.
+        strips: chains as coloured text.
+    """
+
+    id: str
+    title: str
+    note: str
+    panels: tuple[Panel, ...]
+    strips: tuple[Strip, ...] = ()
+
+
 def render(identity: Mapping[str, Any], circuit: Circuit, claims: pd.DataFrame) -> str:
     """The page.
 
@@ -60,8 +99,7 @@ def render(identity: Mapping[str, Any], circuit: Circuit, claims: pd.DataFrame) 
     Returns:
         One page that asks for nothing outside itself; every text in it is escaped.
     """
-    figures = _figures(circuit)
-    nothing = panels(pd.DataFrame(columns=["task", "method", "score"]), pd.DataFrame({"task": [], "accuracy": []}), ())
+    parts = [part for part in _parts(circuit) if part.panels or part.strips]
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -69,18 +107,38 @@ def render(identity: Mapping[str, Any], circuit: Circuit, claims: pd.DataFrame) 
         model=str(circuit.model.get("name", "an unnamed model")),
         paper=str(find(identity, "paper") or ""),
         summary=summary(claims),
-        claims=[(row, STATES.get(row.verdict, "skipped")) for row in words.loose(claims).itertuples(index=False)],
-        figures=figures,
-        tables=[heads_table(circuit), edges_table(circuit), losses_table(circuit), confidence_rows(circuit)],
+        incomplete=_incomplete(circuit),
+        claims=[_told(row) for row in claims.to_dict("records")],
+        parts=parts,
+        sign=MARK,
+        threshold=f"{threshold_of(circuit):g}",
+        tables=[
+            heads_table(circuit), edges_table(circuit), losses_table(circuit), sweep_table(circuit),
+            controls_table(circuit), confidence_rows(circuit),
+        ],
         notes=circuit.notes,
         record=facts(without(identity, "model", "command")),
         command=command(identity),
-        style=(HERE / "style.css").read_text(encoding="utf-8"),
+        style="\n".join((HERE / name).read_text(encoding="utf-8") for name in ("style.css", "reproduction.css")),
         draw_script=(HERE / "draw.js").read_text(encoding="utf-8"),
         plotly=plotly_script(),
-        drawn=draw(nothing, figures),
+        drawn=draw([each for part in parts for each in part.panels]),
         themes=themes(),
-    )
+    )  # fmt: skip
+
+
+def _told(row: Mapping[Any, Any]) -> dict[str, Any]:
+    """A claim as the page shows it: every number of several stands in a line of its own."""
+    state = STATES.get(row["verdict"], "skipped")
+    split = {name: str(row.get(name, "")).split("; ") for name in ("measured", "controls")}
+    return {**row, **split, "state": state, "mark": MARKS[state]}
+
+
+def _incomplete(circuit: Circuit) -> str:
+    if not circuit.stopped:
+        return ""
+    done = ", ".join(circuit.seconds) or "nothing"
+    return f"The run was stopped during: {circuit.stopped}. Finished before it: {done}."
 
 
 def write(identity: Mapping[str, Any], circuit: Circuit, claims: pd.DataFrame, path: Path) -> Path:
@@ -101,109 +159,80 @@ def write(identity: Mapping[str, Any], circuit: Circuit, claims: pd.DataFrame, p
     return path
 
 
-def _figures(circuit: Circuit) -> list[Panel]:
-    drawn = [panel("confidence", chain_confidence(circuit.confidence))]
-    if "chains" in set(circuit.ablation["where"]):
-        drawn.append(panel("losses", set_losses(circuit.ablation)))
-    score = RANKED[str(circuit.settings.get("mode", "default"))]
+def _parts(circuit: Circuit) -> list[Part]:
+    """All figures, in the order of the study; those whose tables are empty are left out."""
+    score = score_of(circuit)
+    strip = strips(circuit.tokens, threshold=threshold_of(circuit))
+    return [
+        Part("unsure", "How sure is the model of a gold chain?", "Gold chains are given to the model token by token.",
+             _unsure(circuit), strip),
+        Part("maps", "Which heads read, and which decide?", f"Every head, by the score that ranks them ({score}).",
+             _maps(circuit, score)),
+        Part("paths", "Which head hears which?", "Path patching among the first heads of each role.", _paths(circuit)),
+        Part("deep", "How deep is it?", "Layers of the heads, and of what can be read off the stream.", _deep(circuit)),
+        Part("lost", "What is lost without the heads?", "Heads are removed at every token; beside them random heads.",
+             _lost(circuit)),
+        Part("beside", "What do controls find?", "The same protocol where there is nothing to find: on the model's "
+             "random-weights twin, and with the corrupted twin of another pair.", _beside(circuit)),
+    ]  # fmt: skip
+
+
+def _unsure(circuit: Circuit) -> tuple[Panel, ...]:
+    if not len(circuit.confidence):
+        return ()
+    curve = confidence_curve(circuit.confidence, threshold=threshold_of(circuit))
+    return (panel("confidence", chain_confidence(circuit.confidence)), panel("thresholds", curve))
+
+
+def _maps(circuit: Circuit, score: str) -> tuple[Panel, ...]:
     every = words.loose(circuit.heads)
-    table = every[every["score"] == score]
-    table = table.assign(
-        model=str(circuit.model.get("name", "")), task=table["role"], method=table["name"], signed=True
+    table = every[every["score"] == score].assign(flagged=False, signed=True)
+    table = table.assign(model=str(circuit.model.get("name", "")), task=table["role"], method=table["name"])
+    named = table[["task", "method"]].drop_duplicates().itertuples(index=False)
+    return tuple(
+        panel(f"heads-{at}", heatmap(table, task=role, method=name, score=score))
+        for at, (role, name) in enumerate(named)
     )
-    named = table.assign(flagged=False)[["task", "method"]].drop_duplicates().itertuples(index=False)
-    for at, (role, name) in enumerate(named):
-        drawn.append(panel(f"heads-{at}", heatmap(table.assign(flagged=False), task=role, method=name, score=score)))
-    return drawn
 
 
-def heads_table(circuit: Circuit) -> Table:
-    """The selected heads of each role and kind with their effects.
-
-    Args:
-        circuit: what was measured.
-    """
-    score = RANKED[str(circuit.settings.get("mode", "default"))]
-    every = words.loose(circuit.heads)
-    chosen = every[every["selected"] & (every["score"] == score)]
-    rows = tuple(
-        (
-            Grid.label(int(row.layer), int(row.head)), row.name, f"{row.role}, {row.kind}",
-            f"{words.number(row.value, signed=True)} {words.interval(row.low, row.high, signed=True)} {row.unit}",
-            words.ranks(row.rank_low, row.rank_high), words.probability(row.q).removeprefix("= "),
-            f"{words.count(row.n)} ({words.count(row.groups)})",
-        )
-        for row in chosen.itertuples(index=False)
-    )  # fmt: skip
-    titles = ("head", "name", "role", f"effect by {score} [95%]", "rank [95%]", "q", "n (groups)")
-    return Table(caption="The selected heads", titles=titles, rows=rows)
-
-
-def edges_table(circuit: Circuit) -> Table:
-    """The strongest edges of each role.
-
-    Args:
-        circuit: what was measured.
-    """
+def _paths(circuit: Circuit) -> tuple[Panel, ...]:
     score = "paper" if circuit.settings.get("mode") == "paper" else "logit_difference"
-    every = words.loose(circuit.edges)
-    edges = every[every["score"] == score].groupby("role", sort=False).head(EDGES)
-    rows = tuple(
-        (
-            row.role, f"{row.sender} ({row.sender_kind})", f"{row.receiver} ({row.receiver_kind})",
-            f"{words.number(row.value, signed=True)} {words.interval(row.low, row.high, signed=True)} {row.unit}",
-            words.probability(row.q).removeprefix("= "), f"{words.count(row.n)} ({words.count(row.groups)})",
-        )
-        for row in edges.itertuples(index=False)
-    )  # fmt: skip
-    caption = f"Paths among the first heads of each role, the strongest {EDGES}"
-    return Table(caption=caption, titles=("role", "from", "to", "effect [95%]", "q", "n (groups)"), rows=rows)
-
-
-def losses_table(circuit: Circuit) -> Table:
-    """What is lost everywhere without the sets that have random ones beside them.
-
-    Args:
-        circuit: what was measured.
-    """
-    every = words.loose(circuit.ablation)
-    compared = every[every["control"] != ""]
-    rows = tuple(
-        (
-            f"{row.where}: {row.measure.replace('_', ' ')}", f"{row.set} ({row.size} heads)", row.mode,
-            f"{words.number(row.intact)} to {words.number(row.value)} {words.interval(row.low, row.high)}",
-            f"{words.number(row.random)} {words.interval(row.random_low, row.random_high)} ({row.control}, {row.sets})",
-            f"{row.p:.3f}", f"{words.count(row.n)} ({words.count(row.groups)})",
-        )
-        for row in compared.itertuples(index=False)
-    )  # fmt: skip
-    titles = (
-        "where",
-        "set",
-        "ablation",
-        "with to without [95%]",
-        "without random sets [95% of them]",
-        "p",
-        "n (groups)",
+    roles = dict.fromkeys(circuit.edges["role"])
+    return tuple(
+        panel(f"paths-{at}", path_edges(circuit.edges, role=str(role), score=score)) for at, role in enumerate(roles)
     )
-    return Table(caption="What is lost without the heads, and without random ones", titles=titles, rows=rows)
 
 
-def confidence_rows(circuit: Circuit) -> Table:
-    """Uncertain tokens by component at the threshold, and surprisal.
+def _deep(circuit: Circuit) -> tuple[Panel, ...]:
+    scores = dict.fromkeys(("paper", score_of(circuit)))  # the source's own first
+    found = [
+        panel(f"layers-{score}-{kind}", layer_curve(circuit.layers, kind=kind, score=score))
+        for score in scores
+        for kind in KINDS
+        if len(circuit.layers) and score in set(circuit.layers["score"])
+    ]
+    if "right" in set(circuit.lens["measure"]):
+        found.append(panel("lens", readable_curve(circuit.lens)))
+    return tuple(found)
 
-    Args:
-        circuit: what was measured.
-    """
-    threshold = float(circuit.settings.get("threshold", 0.8))
-    table = words.loose(circuit.confidence)
-    near = table[(table["threshold"] - threshold).abs() < 1e-9].set_index("component")
-    rows = []
-    for row in table[table["unit"] == "nats"].itertuples(index=False):
-        known = near.loc[row.component] if row.component in near.index else None
-        told = "absent" if known is None else f"{int(known['uncertain'])} of {int(known['tokens'])}"
-        name = "the three deciding ones" if row.component == THREE else row.component.replace("_", " ")
-        share = f"{words.percent(row.share)} {words.percents(row.share_low, row.share_high)}"
-        rows.append((name, told, words.percent(row.share_tokens), share, words.count(row.n)))
-    titles = ("component", f"tokens below {threshold:g}", "share of tokens", "share of surprisal [95%]", "n")
-    return Table(caption="Confidence in gold chains", titles=titles, rows=tuple(rows))
+
+def _lost(circuit: Circuit) -> tuple[Panel, ...]:
+    every = words.loose(circuit.ablation)
+    rows = every[(every["where"] == "chains") & (every["measure"] == "step_accuracy")]
+    swept = rows[rows["set"].astype(str).str.startswith("top ")]
+    claim = float(circuit.settings.get("claim", CLAIM))
+    found = [
+        panel(f"curve-{mode}", ablation_curve(circuit.ablation, heads=circuit.grid.size, mode=str(mode), claim=claim))
+        for mode in dict.fromkeys(swept["mode"])
+    ]
+    if len(rows) > len(swept):
+        found.append(panel("losses", set_losses(circuit.ablation)))
+    return tuple(found)
+
+
+def _beside(circuit: Circuit) -> tuple[Panel, ...]:
+    held = set(words.loose(circuit.controls).dropna(subset="value")["measure"]) if len(circuit.controls) else set()
+    measures = [name for name in ("held out effect", "held out") if name in held]
+    return tuple(
+        panel(f"control-{at}", control_effects(circuit.controls, measure=name)) for at, name in enumerate(measures)
+    )

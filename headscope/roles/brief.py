@@ -35,8 +35,35 @@ def brief(model: Model, scores: pd.DataFrame, *, failed: Iterable[str] = (), see
     Returns:
         Roles; `record["causes"]` names the tasks.
     """
+    return confirmed(observed(model, seed=seed, limits=limits), scores, failed=failed)
+
+
+def observed(model: Model, *, seed: int, limits: Limits) -> Roles:
+    """What each head does, in short, as far as looking tells: what of `brief` depends on no analysis.
+
+    Args:
+        model: the model.
+        seed: of sentences, prompts, halves and resamples.
+        limits: what is held at once, and progress bars.
+
+    Returns:
+        Roles; after Ctrl-C with `record["complete"]` False.
+    """
     settings = Settings(n=SENTENCES, prompts=PROMPTS, seed=seed, confirm=False, splits=1)
-    found = study(model, settings=settings, limits=limits)
+    return study(model, settings=settings, limits=limits)
+
+
+def confirmed(found: Roles, scores: pd.DataFrame, *, failed: Iterable[str] = ()) -> Roles:
+    """Observed roles with the effects of an analysis.
+
+    Args:
+        found: from `observed`.
+        scores: of the analysis.
+        failed: tasks that the model cannot do: their effects say nothing.
+
+    Returns:
+        Roles; `record["causes"]` names the tasks.
+    """
     measured = effects_of(scores, failed=failed)
     record = dict(found.record) | {"causes": {"tasks": list(measured.frames), "absent": dict(measured.absent)}}
     return Roles(

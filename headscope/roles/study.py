@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from headscope import provenance
+from headscope import progress, provenance
 from headscope.corpora import Treebank, gold_treebank
 from headscope.errors import HeadscopeError
 from headscope.methods.twins import Limits
@@ -128,7 +128,8 @@ def study(
         for name, (roles, step) in STEPS.items():
             if name == "long text" and settings.long_text is None:
                 continue
-            _carry_out(name, roles, step, bench, found)
+            with progress.step(f"roles: {name}"):
+                _carry_out(name, roles, step, bench, found)
     except KeyboardInterrupt:
         found.stopped = True
     return _conclude(model, found, settings, limits, began)

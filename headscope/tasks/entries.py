@@ -14,6 +14,9 @@ from headscope.tasks.words import Reader, locate
 SHOWN = 3
 """Examples that a message names for each problem."""
 
+LONGEST = 400
+"""Characters of one of them."""
+
 _IDS = ("token ids that the model knows", "take ids from the model's own tokenizer")
 _SINGLE = (
     "single-token answers and foils, for this metric compares logits of one position",
@@ -145,7 +148,8 @@ def told(found: Mapping[str, Sequence[str]], table: Mapping[str, tuple[str, str]
     lines = []
     for problem, cases in found.items():
         more = f"; and {len(cases) - shown} more" if len(cases) > shown else ""
-        lines.append(f"{problem}: {'; '.join(cases[:shown])}{more}")
+        told_of = (case if len(case) <= LONGEST else f"{case[:LONGEST]} ..." for case in cases[:shown])
+        lines.append(f"{problem}: {'; '.join(told_of)}{more}")
     given = lines[0] if len(lines) == 1 else "\n  - ".join([f"{len(lines)} problems", *lines])
     expected, fix = ("; ".join(dict.fromkeys(table[problem][part] for problem in found)) for part in (0, 1))
     return given, expected, fix
@@ -273,7 +277,7 @@ def pieces(job: Job, ids: Sequence[int]) -> str:
         job: whose model's tokenizer.
         ids: token ids.
     """
-    if job.reader.tokenizer is None:
+    if job.reader.tokenizer is None or not all(0 <= token < job.reader.vocabulary for token in ids):
         return str(list(ids))
     return repr("|".join(str(job.reader.tokenizer.decode([token])) for token in ids))
 

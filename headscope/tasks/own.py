@@ -188,10 +188,11 @@ def _assemble(
         pad([sets[0] if whole and sets else [ids[0] for ids in sets] for sets in each], ABSENT)[0]
         for each in ([example.answers for example in examples], [example.foils for example in examples])
     )
-    names = examples[0].places
+    names = dict.fromkeys(name for example in examples for name in example.places)
+    places = {name: torch.tensor([example.places.get(name, ABSENT) for example in examples]) for name in names}
     return Pairs(
         task=job.task, tokens=tokens, mask=mask, corrupted=twins, groups=torch.tensor(groups), answers=answers,
-        foils=foils, positions={name: torch.tensor([example.places[name] for example in examples]) for name in names},
+        foils=foils, positions=places,
         texts=tuple(_text(example.prompt) for example in examples), metric=metric, source=source,
         corruption=corruption, notes=_notes(examples) if whole else (),
     )  # fmt: skip

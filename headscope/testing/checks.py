@@ -28,6 +28,9 @@ MEMORY = "memory"
 METRICS = "metrics"
 """An option of methods that read further metrics off the same runs: each adds the scores that `with_metrics` says."""
 
+LAYERS = "layers"
+"""An option of methods that can leave layers out: only the heads of those named are computed, the others are NaN."""
+
 TINY = 2**16
 """Bytes with which next to nothing fits at once."""
 
@@ -43,10 +46,10 @@ def check_method(method: Method, model: Model, prompts: Prompts, *, variants: Ma
     """Raise unless a method keeps to the contract of `headscope.contract.Method` on these prompts.
 
     It must return its declared scores as [example, layer, head]; give the same numbers at any batch size, with any
-    `memory` if it has that option, in any order of the examples and twice with one seed; change with its seed if it has
-    one; let every other option change something, and `metrics` add what `headscope.contract.with_metrics` says; return
-    no infinity, and NaN only where its score says why; and leave the prompts, the weights and the model's hooks as they
-    were.
+    `memory` if it has that option, in any order of the examples and twice with one seed; give the same for examples by
+    themselves, unless it says `across`; change with its seed if it has one; let every other option change something,
+    `metrics` add what `headscope.contract.with_metrics` says, and `layers` leave out all others; return no infinity,
+    and NaN only where its score says why; and leave the prompts, the weights and the model's hooks as they were.
 
     Args:
         method: the method.
@@ -86,12 +89,16 @@ def check_method(method: Method, model: Model, prompts: Prompts, *, variants: Ma
     moved = _run(method, model, prompts.select(order))
     same.expect(moved, {name: value[order] for name, value in plain.items()}, "in another order of examples")
     same.expect(_run(method, model, prompts), plain, "at a second call")
+    if not method.across:
+        _check_alone(same, model, prompts, plain)
     if method.seeded:
         _check_seed(same, model, prompts)
     for name, default in options.items():
         if name == METRICS:
             _check_metrics(same, model, prompts, plain)
-        if name in {MEMORY, METRICS}:
+        if name == LAYERS:
+            _check_layers(same, model, prompts, plain)
+        if name in {MEMORY, METRICS, LAYERS}:
             continue
         _check_option(same, model, prompts, (name, _other_value(method, name, default, variants or {})), plain)
     before.compare(method)
@@ -234,6 +241,25 @@ def _check_metrics(same: _Same, model: Model, prompts: Prompts, plain: Found) ->
     same.expect({name: found[name] for name in plain}, plain, "with further metrics")
     turned = _run(method, model, prompts, **{METRICS: also[::-1]})
     same.expect({name: turned[name] for name in found}, found, "with further metrics in another order")
+
+
+def _check_alone(same: _Same, model: Model, prompts: Prompts, plain: Found) -> None:
+    """An example by itself gives what it gives in company: so its value can be kept when others come and go."""
+    lengths = prompts.mask.sum(1)
+    for row in {int(lengths.argmin()), int(lengths.argmax())}:
+        alone = _run(same.method, model, prompts.select(torch.tensor([row])))
+        expected = {name: value[row : row + 1] for name, value in plain.items()}
+        same.expect(alone, expected, f"when example {row} is by itself (declare across=True if it must)")
+
+
+def _check_layers(same: _Same, model: Model, prompts: Prompts, plain: Found) -> None:
+    """Only the heads of the named layers are computed, and as they are among all."""
+    for layer in range(model.grid.layers):
+        found = _run(same.method, model, prompts, **{LAYERS: [layer]})
+        expected = {name: torch.full_like(value, torch.nan) for name, value in plain.items()}
+        for name, value in plain.items():
+            expected[name][:, layer] = value[:, layer]
+        same.expect(found, expected, f"with layers=[{layer}]: all but that layer must be NaN, and it as among all")
 
 
 class _Snapshot:

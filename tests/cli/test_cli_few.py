@@ -9,6 +9,7 @@ from shells import Shell
 
 from headscope import judging
 from headscope.few import Few
+from headscope.profiles import FRAMES
 from headscope.runs import open_run
 from headscope.testing import Plant, planted_model
 
@@ -44,9 +45,11 @@ def test_it_prints_a_line_and_a_paragraph_and_where_the_report_is(shell: Shell, 
     assert result.label in line
     assert answer.out.endswith("report: runs/some-model-few/report.html\n")
     assert run.identity["provenance"]["command"][:3] == ["headscope", "few", "some-model"]
-    assert sorted(path.name for path in (tmp_path / "runs" / "some-model-few").iterdir()) == [
-        *("examples", "few.json", "report.html", "run.json", "scores.parquet", "tasks.parquet")
-    ]
+    there = {path.name for path in (tmp_path / "runs" / "some-model-few").iterdir()}
+    profiles = {f"{name}.parquet" for name in FRAMES}
+    assert there - profiles == {
+        *("examples", "few.json", "report.html", "run.json", "scores.parquet", "tasks.parquet", "cells", ".lock")
+    }
     page = (tmp_path / "runs" / "some-model-few" / "report.html").read_text(encoding="utf-8")
     assert "Do a few heads carry it?" in page
 
@@ -152,7 +155,7 @@ def test_ctrl_c_keeps_and_prints_the_finished_tasks(shell: Shell, monkeypatch: p
     monkeypatch.setattr(judging, "few_heads", then_stopped)
     answer = shell("few", "m", *FAST)
     assert answer.code == 130
-    assert answer.err.startswith("headscope: interrupted after 1 of 2 tasks\n")
+    assert "headscope: interrupted after 1 of 2 tasks\n" in answer.err
     assert "again: skipped: the analysis was interrupted before this task was measured" in answer.out
     run = open_run("runs/m-few")
     assert list(run.few) == ["induction"]

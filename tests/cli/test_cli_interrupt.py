@@ -64,7 +64,7 @@ def test_ctrl_c_in_a_sweep_keeps_the_finished_cells(ids: Path, tmp_path: Path) -
     assert answer.code == 130
     assert "Traceback" not in answer.err
     assert "headscope: interrupted after 1 of 2 cells (task x method)\r\n" in answer.err
-    assert "to fix it: what was finished is kept; give fewer tasks, methods or examples" in answer.err
+    assert "to fix it: run the same command again: it goes on where this one stopped" in answer.err
     assert "induction: top heads by patching, denoising (in logits)" in answer.out
     assert answer.out.endswith("report: run/report.html\n")
     run = open_run(tmp_path / "run")
@@ -73,14 +73,15 @@ def test_ctrl_c_in_a_sweep_keeps_the_finished_cells(ids: Path, tmp_path: Path) -
     assert (tmp_path / "run" / "report.html").stat().st_size > 1e6
 
 
-def test_ctrl_c_before_anything_is_finished_says_so_and_leaves_nothing(ids: Path, tmp_path: Path) -> None:
+def test_ctrl_c_before_anything_is_finished_says_so_and_leaves_no_run(ids: Path, tmp_path: Path) -> None:
     words = ("--task", "induction", "--method", "patching", "-n", "64", "--batch-size", "4")
     answer = interrupted(tmp_path, "denoising", "analyze", str(ids), *words)
     assert (answer.code, answer.out) == (130, "")
     assert "Traceback" not in answer.err
     assert "headscope: interrupted after 0 of 1 cells (task x method)\r\n" in answer.err
-    assert "to fix it: nothing was finished yet; give fewer tasks" in answer.err
-    assert not list(tmp_path.iterdir())
+    assert "to fix it: run the same command again: it goes on where this one stopped" in answer.err
+    (run,) = (tmp_path / "runs").iterdir()
+    assert [path.name for path in run.iterdir() if path.name != ".lock"] == ["cells"], "no tables of nothing"
 
 
 def stopping(*_: Any, **__: Any) -> Any:

@@ -13,9 +13,11 @@ from shells import Shell
 
 from headscope import probing
 from headscope.cli import depths
+from headscope.contract import COLUMNS
 from headscope.errors import UsageError
+from headscope.methods.probing import study as probes
 from headscope.models import load
-from headscope.pipeline import Interrupted
+from headscope.pipeline import ABSENT_TASK, Interrupted
 from headscope.probed.result import FRAMES
 from headscope.report.probing import summary
 from headscope.runs import Run, open_run
@@ -33,7 +35,6 @@ def printed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setenv("COLUMNS", str(columns))
     monkeypatch.setenv("TERM", "dumb")
     depths.print_probes(run)
-    depths.print_next(run, "my model")
     return capsys.readouterr().out
 
 
@@ -65,11 +66,11 @@ def test_tables_fit_the_terminal_and_hold_the_frames(
 def test_what_is_absent_is_told_and_commands_that_follow_are_named(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out = " ".join(printed(capsys, monkeypatch, 120, run_of()).split())
+    run = run_of()
+    out = " ".join(printed(capsys, monkeypatch, 120, run).split())
     assert "Not probed: boundary (no windows)." in out
     assert "dropped: X (2 in 1)" in out
-    assert "headscope roles 'my model'" in out
-    assert "headscope probe 'my model' --treebank FILE" in out
+    assert depths.next_commands(run, "my model") == ["headscope roles 'my model'"]
 
 
 def test_names_of_a_file_cannot_write_on_the_terminal(
@@ -95,8 +96,9 @@ def test_the_record_is_json_without_nan() -> None:
 def carried_out(monkeypatch: pytest.MonkeyPatch) -> Run:
     """An invented study, which the commands are made to find."""
     identity = {"model": {"name": "m"}, "plan": {}, "complete": True}
-    empty = pd.DataFrame(columns=["task", "method", "score", "value", "accuracy", "model"])
-    run = Run(identity=identity, scores=empty, tasks=empty, probes=invented())
+    scores = pd.DataFrame(columns=pd.Index([*COLUMNS, "model", "flagged"]))
+    tasks = pd.DataFrame(columns=pd.Index([*ABSENT_TASK, "model"]))
+    run = Run(identity=identity, scores=scores, tasks=tasks, probes=invented())
     monkeypatch.setattr("headscope.models.load", lambda *_, **__: None)
     monkeypatch.setattr(probing, "carry_out", lambda *_, **__: run)
     return run
@@ -142,6 +144,60 @@ def test_ctrl_c_keeps_and_prints_what_was_finished(
     assert "headscope: interrupted after 1 of 2 steps" in answer.err
     assert "What heads' outputs hold" in answer.out
     assert open_run("runs/m-probes").identity["complete"] is False
+
+
+def interrupting(monkeypatch: pytest.MonkeyPatch, after: int) -> list[str]:
+    """Ctrl-C once so many labels were probed; their names."""
+    done: list[str] = []
+    one = probes._study
+
+    def until(model: Any, labels: Any, *rest: Any) -> Any:
+        if len(done) == after:
+            raise KeyboardInterrupt
+        done.append(labels.name)
+        return one(model, labels, *rest)
+
+    monkeypatch.setattr(probes, "_study", until)
+    return done
+
+
+def test_ctrl_c_between_two_labels_keeps_those_that_were_finished(monkeypatch: pytest.MonkeyPatch) -> None:
+    done = interrupting(monkeypatch, after=1)
+    asked = probing.request(labels=["io", "rule"], sites=["z"], n=100, untrained=False, bits=False)
+    with pytest.raises(Interrupted, match="interrupted after 1 of 2 labels") as stop:
+        probing.carry_out(load("mini", device="cpu"), asked, progress=False)
+    assert "what was finished is kept" in str(stop.value)
+    run = stop.value.run
+    assert run.identity["complete"] is False
+    assert run.probes is not None
+    assert run.probes.best["label"].unique().tolist() == done == ["io"]
+    assert run.probes.used.empty
+    assert run.probes.record["left out"] == {"rule": "interrupted before it was probed"}
+
+
+def test_ctrl_c_before_the_first_label_is_finished_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupting(monkeypatch, after=0)
+    asked = probing.request(labels=["io"], sites=["z"], n=100, untrained=False, bits=False)
+    with pytest.raises(KeyboardInterrupt):
+        probing.carry_out(load("mini", device="cpu"), asked, progress=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [("probe", "--site", "z", "-l", "upos,io,rule", "--no-twin"), ("hierarchy",)])
+def test_ctrl_c_at_the_shell_writes_the_labels_that_were_finished(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, bank: str, command: tuple[str, ...]
+) -> None:
+    done = interrupting(monkeypatch, after=1)
+    answer = shell(*command, "mini", "-n", "100", "--treebank", "bank.conllu", "--out", "here")
+    assert answer.code == 130
+    count = 3 if command[0] == "probe" else 7
+    assert answer.err.startswith(f"headscope: interrupted after 1 of {count} labels\n")
+    assert "Not probed: rule (interrupted before it was probed)." in " ".join(answer.out.split())
+    run = open_run("here")
+    assert run.identity["complete"] is False
+    assert run.probes is not None
+    assert run.probes.best["label"].unique().tolist() == done == ["upos"]
+    assert answer.out.endswith("report: here/report.html\n")
 
 
 def test_every_option_arrives(shell: Shell, carried_out: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -312,7 +312,10 @@ def test_a_folder_that_holds_a_run_is_refused_before_weights_load(shell: Shell, 
     (tmp_path / "old" / "run.json").write_text("{}")
     answer = shell("analyze", "no-such/model", "--out", "old")
     assert (answer.code, answer.out) == (1, "")
-    expected = "a new or empty folder: finished runs are never written over"
+    expected = (
+        "a new or empty folder, or one that holds a run of headscope analyze: finished runs of another kind are never "
+        "written over"
+    )
     given = "output folder 'old', which already holds a run"
     assert answer.err == told(given, expected, "choose another --out, or delete the folder first")
 

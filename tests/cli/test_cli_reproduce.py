@@ -14,6 +14,7 @@ from headscope.cli.reproduction import as_record, print_claims
 from headscope.deduction import Settings, study
 from headscope.deduction.claims import FAILS, HOLDS, UNTESTED, claims
 from headscope.deduction.costs import SHAPES
+from headscope.deduction.study import STEPS
 from headscope.models import load
 from headscope.reproducing import Reproduction, open_reproduction
 from headscope.tasks.chains import Setup
@@ -34,14 +35,48 @@ def test_the_table_fits_the_terminal_and_holds_every_claim(
     out = capsys.readouterr().out
     assert max(map(len, out.splitlines())) <= columns
     assert "Do the claims hold on [red]m?" in out
-    assert "7 of 7 claims hold" in out
-    assert out.count("holds: ") == 7
+    assert "8 of 8 claims hold" in out
+    assert out.count("holds: ") == 8
     assert "note: [bold]note" in out
+
+
+def test_a_stopped_reproduction_is_said_to_be_incomplete(capsys: pytest.CaptureFixture[str]) -> None:
+    print_claims(made(stopped="paths"))
+    assert "incomplete: stopped during paths" in capsys.readouterr().out
+    assert {"complete": False, "stopped": "paths"}.items() <= as_record(made(stopped="paths"), None).items()
+
+
+@pytest.mark.parametrize("at", ["ability", pytest.param("paths", marks=pytest.mark.slow)])
+def test_ctrl_c_keeps_what_was_finished(at: str, shell: Shell, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def pressed(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(STEPS, at, pressed)
+    answer = shell("reproduce", "three-percent", "mini", "-n", "2", "--sets", "20", "--json", "--out", "here")
+    assert answer.code == 130
+    number = list(STEPS).index(at) + 1
+    assert f"interrupted during step {number} of {len(STEPS)} ({at})" in answer.err
+    if at == "ability":
+        assert "to fix it: nothing was finished yet; give fewer examples or random sets" in answer.err
+        assert not list(tmp_path.iterdir())
+        return
+    assert "to fix it: what was finished is kept; give fewer" in answer.err
+    record = json.loads(answer.out)
+    assert (record["complete"], record["stopped"]) == (False, "paths")
+    back = open_reproduction(tmp_path / "here")
+    assert (back.identity["complete"], back.circuit.stopped) == (False, "paths")
+    assert list(back.identity["steps"]) == ["ability", "confidence and lens", "heads", "selection"]
+    assert len(back.circuit.union)
+    assert not len(back.circuit.ablation)
+    verdicts = back.claims.set_index("name")
+    assert verdicts.loc["reading first", "verdict"] in (HOLDS, FAILS)
+    assert verdicts.loc["necessary", "why"] == "the run was stopped before it, during: paths"
+    assert "Incomplete." in (tmp_path / "here" / "report.html").read_text(encoding="utf-8")
 
 
 def test_the_record_is_json_with_every_verdict() -> None:
     record = json.loads(json.dumps(as_record(made(), None), allow_nan=False))
-    assert [each["verdict"] for each in record["claims"]] == [HOLDS] * 7
+    assert [each["verdict"] for each in record["claims"]] == [HOLDS] * 8
     assert (record["share"], record["k"], record["folder"]) == (0.02, 1, None)
     assert record["selected"][0] == {"role": "facts", "kind": "reading", "heads": [[1, 0]]}
 
@@ -54,6 +89,9 @@ def test_a_plan_needs_no_weights_for_the_models_of_the_paper(shell: Shell, shape
     assert f"k {8 if 'phi' in shape.name else 5}, mode paper, ablation zero" in answer.out
     assert f"memory: {2 * shape.parameters / 1e9:.1f} GB of weights (bfloat16)" in answer.out
     assert "hours at 1e+14 a second" in answer.out
+    assert (
+        "the weights once more for the untrained twin, in float32 while it is made (--controls 0: none)" in answer.out
+    )
     assert ("left out: paths among heads and the logit lens" in answer.out) == (shape.architecture == "phi3")
     assert not list(tmp_path.iterdir())
 
@@ -62,7 +100,7 @@ def test_a_plan_for_the_bundled_model_reads_its_shape(shell: Shell) -> None:
     answer = shell("reproduce", "three-percent", "--plan")
     assert answer.code == 0
     assert answer.out.startswith("mini (GPTNeoXForCausalLM): 6 layers of 16 heads, 1.9e+06 parameters")
-    assert "forwards: 214,900 of about 40 tokens at most (heads 115,800;" in answer.out
+    assert "forwards: 269,000 of about 40 tokens at most (heads 115,800; controls 69,940;" in answer.out
 
 
 @pytest.mark.parametrize(
@@ -106,7 +144,7 @@ def test_mini_is_judged_from_the_shell(shell: Shell, tmp_path: Path) -> None:
     back = open_reproduction(tmp_path / "here")
     assert back.identity["provenance"]["command"][:3] == ["headscope", "reproduce", "three-percent"]
     assert claims(back.circuit)["verdict"].tolist() == [each["verdict"] for each in record["claims"]]
-    assert {"uncertainty": UNTESTED, "necessary": FAILS}.items() <= {
+    assert {"uncertainty": UNTESTED, "traversal": UNTESTED, "necessary": FAILS}.items() <= {
         each["name"]: each["verdict"] for each in record["claims"]
     }.items()  # fmt: skip
     assert (tmp_path / "here" / "report.html").stat().st_size > 1_000_000
@@ -131,7 +169,8 @@ def test_the_protocol_runs_on_every_architecture_of_the_paper(architecture: str,
         plain = AutoModelForCausalLM.from_config(config)
     model = load(plain, tokenizer=tokenizer, device="cpu", check=False)
     settings = Settings(
-        n=2, chains=2, measured=2, k=1, sets=20, mode="paper", modes=("zero",), form="symbolic", shots=2, tasks=(),
+        n=2, chains=2, measured=2, k=1, sets=20, swept=0, controls=4,
+        mode="paper", modes=("zero",), form="symbolic", shots=2, tasks=(),
         setup=Setup(size=(8, 10), steps=(1, 2)), regardless=True,
     )  # fmt: skip
     found = study(model, settings=settings)

@@ -13,9 +13,10 @@ from shells import Shell
 
 from headscope import classifying
 from headscope.cli import labels, tables
+from headscope.contract import COLUMNS
 from headscope.grid import Grid
 from headscope.models import load
-from headscope.pipeline import Interrupted
+from headscope.pipeline import ABSENT_TASK, Interrupted
 from headscope.report.roles import summary
 from headscope.roles import ROLES
 from headscope.runs import Run, open_run
@@ -32,7 +33,6 @@ def printed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setenv("COLUMNS", str(columns))
     monkeypatch.setenv("TERM", "dumb")
     labels.print_roles(run)
-    labels.print_next(run, "my model")
     return capsys.readouterr().out
 
 
@@ -73,11 +73,12 @@ def test_heads_with_the_same_labels_share_a_line(
 def test_what_is_absent_is_told_and_commands_that_follow_are_named(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out = printed(capsys, monkeypatch, 120, run_of(grid=Grid(4, 6)))
+    run = run_of(grid=Grid(4, 6))
+    out = printed(capsys, monkeypatch, 120, run)
     assert "retrieval: not measured, for the context is too short" in out
     assert "vocative to head" in out.split("too few instances")[1]
-    assert "headscope few 'my model' -t ioi " in out
-    assert "headscope roles 'my model' --treebank FILE" in out
+    commands = labels.next_commands(run, "my model")
+    assert commands == ["headscope analyze 'my model'", "headscope few 'my model' --task ioi"]
 
 
 def test_names_of_a_treebank_cannot_write_on_the_terminal(
@@ -136,8 +137,9 @@ def test_it_prints_roles_and_writes_a_run_that_says_the_same(shell: Shell, tmp_p
 def carried_out(able: None, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Invented roles, which the command is made to find."""
     identity = {"model": {"name": "m"}, "plan": {}, "complete": True}
-    empty = pd.DataFrame(columns=["task", "method", "score", "value", "accuracy", "model"])
-    run = Run(identity=identity, scores=empty, tasks=empty, roles=invented(grid=Grid(4, 6)))
+    scores = pd.DataFrame(columns=pd.Index([*COLUMNS, "model", "flagged"]))
+    tasks = pd.DataFrame(columns=pd.Index([*ABSENT_TASK, "model"]))
+    run = Run(identity=identity, scores=scores, tasks=tasks, roles=invented(grid=Grid(4, 6)))
     monkeypatch.setattr(classifying, "carry_out", lambda *_, **__: run)
     return run
 
@@ -234,7 +236,7 @@ def test_an_analysis_tells_the_roles_of_its_top_heads(shell: Shell, monkeypatch:
     assert table[2].split()[-1] == "role"
     assert any(line.split()[:1] == ["L1H1"] and "induction: random tokens" in line for line in table)
     page = Path("runs/m/report.html").read_text(encoding="utf-8")
-    assert '<th scope="col">role</th>' in page
+    assert '<span class="role"><bdi>induction' in page
     record = tables.as_record(run, 8, None)
     assert next(row for row in record["top"] if row["label"] == "L1H1")["role"].startswith("induction")
 

@@ -100,6 +100,8 @@ def test_it_starts_as_a_module_too() -> None:
         ("analyze",),
         ("compare",),
         ("few",),
+        ("explain",),
+        ("picture",),
         ("list",),
         ("doctor",),
         ("mini",),

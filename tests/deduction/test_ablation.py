@@ -160,13 +160,13 @@ def test_random_sets_are_of_the_same_size_and_layers(seed: int, size: int) -> No
 
 
 def test_sets_are_drawn_for_what_is_compared(mini: Model) -> None:
-    sets = drawn(mini, {"all": HEADS, "rules": HEADS[:2]}, compared=["all"], sets=7, seed=0)
+    sets = drawn(mini, {"all": HEADS, "rules": HEADS[:2]}, compared={"all": 7}, seed=0)
     assert {key: len(found) for key, found in sets.random.items()} == {("all", "uniform"): 7, ("all", "layer"): 7}
     assert sets.listed()[:2] == [HEADS, HEADS[:2]]
     assert len(sets.listed()) == 16
-    again = drawn(mini, {"all": HEADS}, compared=["all"], sets=7, seed=0)
+    again = drawn(mini, {"all": HEADS}, compared={"all": 7}, seed=0)
     assert again.random == sets.random
-    assert drawn(mini, {"all": HEADS}, compared=["all"], sets=7, seed=1).random != sets.random
+    assert drawn(mini, {"all": HEADS}, compared={"all": 7}, seed=1).random != sets.random
 
 
 def table_of(columns: list[list[float]], measure: str = "step_accuracy", random: int = 3):
@@ -207,7 +207,7 @@ def test_what_rises_when_heads_are_lost_counts_as_loss() -> None:
 
 
 def test_without_any_set_the_table_is_empty(mini: Model, chains: Chains) -> None:
-    sets = drawn(mini, {}, compared=[], sets=3, seed=0)
+    sets = drawn(mini, {}, compared={}, seed=0)
     table = ablation_table(on_chains(mini, chains, sets.listed(), modes=["zero"]), sets, seed=0)
     assert table.empty
     assert table.columns.tolist() == ABLATION

@@ -8,7 +8,10 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 
 from headscope.deduction import Circuit, Settings, study
+from headscope.deduction.claims import claims
 from headscope.deduction.result import FRAMES, read_circuit
+from headscope.deduction.settings import sizes
+from headscope.deduction.study import STEPS
 from headscope.models import Model, load
 from headscope.tasks.chains import Setup
 
@@ -22,7 +25,10 @@ def mini() -> Model:
 
 @pytest.fixture(scope="module")
 def circuit(mini: Model) -> Circuit:
-    return study(mini, settings=Settings(n=4, chains=4, measured=3, sets=2, modes=("resample",), tasks=("ioi",)))
+    return study(
+        mini,
+        settings=Settings(n=4, chains=4, measured=3, sets=2, swept=1, controls=4, modes=("resample",), tasks=("ioi",)),
+    )
 
 
 def test_a_study_fills_every_table(circuit: Circuit, mini: Model) -> None:
@@ -35,17 +41,25 @@ def test_a_study_fills_every_table(circuit: Circuit, mini: Model) -> None:
     assert circuit.sizes["all"] == len(circuit.union) == round(circuit.share * mini.grid.size)
     marked = circuit.heads[circuit.heads["selected"] & (circuit.heads["score"] == "both")]
     assert len(marked) == sum(len(each.heads) for each in circuit.selected)
-    compared = circuit.ablation[circuit.ablation["control"] != ""]["set"].unique().tolist()
-    assert compared[0] == "all"
-    assert len(compared) == 2
-    assert circuit.sizes[compared[1]] > circuit.sizes["all"]
+    assert [circuit.sizes[f"top {size}"] for size in sizes(mini.grid)] == [1, 2, 3, 5, 10, 19]
+    compared = circuit.ablation[circuit.ablation["where"] == "chains"].groupby("set")["sets"].first()
+    assert compared[["all", "top 3"]].eq(2).all(), "the selection, and the swept set of the claimed size"
+    assert compared[["top 1", "top 19", "untrained", "shuffled"]].eq(1).all()
+    assert compared[["facts", "rules"]].eq(0).all()
+    assert set(circuit.ablation[circuit.ablation["where"] != "chains"].query("sets > 0")["set"]) == {"all"}
     assert set(circuit.chains["set"]) == {"none", *circuit.sizes}
+    assert set(circuit.controls["control"]) == {"trained", "untrained", "shuffled"}
+    assert list(circuit.seconds) == list(STEPS)
+    assert (circuit.stopped, circuit.record()["stopped"]) == ("", "")
 
 
 def test_a_study_is_the_same_twice_and_comes_back_from_its_folder(
     circuit: Circuit, mini: Model, tmp_path: Path
 ) -> None:
-    again = study(mini, settings=Settings(n=4, chains=4, measured=3, sets=2, modes=("resample",), tasks=("ioi",)))
+    again = study(
+        mini,
+        settings=Settings(n=4, chains=4, measured=3, sets=2, swept=1, controls=4, modes=("resample",), tasks=("ioi",)),
+    )
     back = read_circuit(circuit.save(tmp_path / "circuit"))
     for name in FRAMES:
         for other in (again, back):
@@ -67,7 +81,8 @@ def test_symbols_are_studied_with_the_traversal_apart(shared_data: Path) -> None
         plain = AutoModelForCausalLM.from_config(config)
     model = load(plain, tokenizer=tokenizer, device="cpu", check=False)
     asked = Settings(
-        n=2, chains=2, measured=2, sets=1, tasks=("ioi",), modes=("zero",), form="symbolic", shots=2,
+        n=2, chains=2, measured=2, sets=1, swept=0, controls=4,
+        tasks=("ioi",), modes=("zero",), form="symbolic", shots=2,
         setup=Setup(size=(8, 10), steps=(1, 2)), regardless=True,
     )  # fmt: skip
     circuit = study(model, settings=asked)
@@ -80,3 +95,6 @@ def test_symbols_are_studied_with_the_traversal_apart(shared_data: Path) -> None
     assert {"premise_in_kb", "fact_derivation"} <= set(circuit.confidence["component"])
     assert any(note.startswith("plain text:") for note in circuit.notes)
     assert (circuit.chains["format_failures"] == 1).all()  # a random model writes no chains
+    own = claims(circuit).set_index("name").loc["traversal"]
+    assert own["measured"].startswith("reading: best AIE ")
+    assert "untrained twin: no effect that is held out" in own["controls"], "two pairs have no halves"

@@ -26,9 +26,9 @@ def row(made: Any, name: str) -> Any:
 
 def test_all_claims_hold_where_every_interval_shows_them() -> None:
     table = claims(circuit())
-    assert table["verdict"].tolist() == [HOLDS] * 7
+    assert table["verdict"].tolist() == [HOLDS] * 8
     assert table["name"].tolist() == [each.name for each in CLAIMS]
-    assert summary(table).startswith("7 of 7 claims hold (")
+    assert summary(table).startswith("8 of 8 claims hold (")
     measured = table.set_index("name")["measured"]
     assert "90 of 900 gold tokens below 0.8; 90% [80%, 95%] of them in the three components" in measured["uncertainty"]
     assert "4 of 200 heads (2.0%); without them 0.80 [0.70, 0.90] of 1.00" in measured["three percent"]
@@ -121,9 +121,56 @@ def test_the_smallest_set_that_costs_half_is_named() -> None:
     assert "; 20 heads (10.0%) surely cost" in row(circuit(ablation=both), "three percent").measured
 
 
-def test_the_traversal_is_said_to_be_untested_without_demonstrations() -> None:
-    assert "traversal" not in row(circuit(), "integration").why
-    assert "the traversal algorithm was not tested" in row(circuit(traversal=()), "integration").why
+def test_the_traversal_cannot_be_tested_without_demonstrations_and_says_why() -> None:
+    without = BASE.heads[BASE.heads["role"] != "demonstrations"]
+    why = "task 'chains-demonstrations' in plain words on 'mini': they have no demonstrations to corrupt"
+    found = row(circuit(heads=without, notes=(f"role 'demonstrations' left out: {why}",)), "traversal")
+    assert (found.verdict, found.measured, found.why) == (UNTESTED, "no such heads were sought", why)
+    measured = row(circuit(), "traversal").measured
+    assert "reading: best AIE 0.0200 [0.0100, 0.0300] (L1H1), 1 heads help at q < 0.05" in measured
+
+
+def test_controls_stand_beside_each_claim() -> None:
+    beside = claims(circuit()).set_index("name")["controls"]
+    assert beside["uncertainty"] == (
+        "untrained twin: 900 of 900 tokens are uncertain, 55% [50%, 60%] of them in the three components, which are "
+        "56% of the tokens"
+    )
+    model, *twin, exchanged = beside["three percent"].split("; ")
+    assert model == (
+        "the model: best AIE held out: reading 0.500, decision 0.500, best effect held out: reading 0.500, decision "
+        "0.500 logits of a change of up to 9.0"
+    )
+    assert "it selects 3 heads, 2 of them the model's own (by chance 0.1)" in twin
+    assert exchanged == "it selects 2 heads, 0 of them the model's own (by chance 0.0)"
+    assert "untrained twin: 1 of 1 intervals lie above 0 (differences +1.00 to +1.00 layers)" in beside["reading first"]
+    assert "exchanged twins: 0 of 1 intervals" in beside["reading first"]
+    assert beside["integration"] == "untrained twin: 1% of the gold tokens are readable after the last layer"
+    assert set(claims(circuit(controls=BASE.controls.iloc[:0]))["controls"]) == {
+        "no controls were run", "none: there is nothing to set them beside"
+    }  # fmt: skip
+
+
+def test_heads_that_a_control_selects_are_ablated_beside_the_models_own() -> None:
+    chosen = BASE.ablation[BASE.ablation["where"] == "chains"].assign(set="shuffled", size=3, random_lost=0.1)
+    beside = row(circuit(ablation=pd.concat([BASE.ablation, chosen]), sizes={"all": 4, "shuffled": 3}), "necessary")
+    assert beside.controls == (
+        "exchanged twins: it selects 3 heads, without which the model loses 0.80 [0.70, 0.90] (resample, layer-matched "
+        "sets 0.10) and 0.80 [0.70, 0.90] (zero, layer-matched sets 0.10) of its steps"
+    )
+    assert beside.verdict == HOLDS, "controls inform, they do not judge"
+
+
+def test_a_stopped_study_says_what_was_not_measured() -> None:
+    empty = {name: getattr(BASE, name).iloc[:0] for name in ("ablation", "controls")}
+    made = circuit(stopped="ablation on chains", seconds={"ability": 1.0, "heads": 2.0}, **empty)
+    table = claims(made).set_index("name")
+    assert table.loc["uncertainty", "verdict"] == HOLDS
+    assert table.loc[["three percent", "necessary", "selective"], "why"].unique().tolist() == [
+        "the run was stopped before it, during: ablation on chains"
+    ]
+    page = render({}, made, claims(made))
+    assert "The run was stopped during: ablation on chains. Finished before it: ability, heads." in page
 
 
 def test_the_page_holds_every_claim_and_escapes_what_comes_from_outside(tmp_path: Path) -> None:
@@ -133,7 +180,7 @@ def test_the_page_holds_every_claim_and_escapes_what_comes_from_outside(tmp_path
     assert HOSTILE not in page
     assert page.count("&lt;script&gt;alert(1)&lt;/script&gt;") >= 10
     assert all(each.replace("'", "&#39;") in page for each in table["claim"])
-    assert page.count('class="badge ok"') == 7
+    assert page.count('class="badge ok"') == 8
 
 
 def test_a_reproduction_comes_back_from_its_folder(tmp_path: Path) -> None:
@@ -143,7 +190,7 @@ def test_a_reproduction_comes_back_from_its_folder(tmp_path: Path) -> None:
     assert back.claims.equals(saved.claims)
     assert back.identity == saved.identity
     assert back.circuit.selected == made.selected
-    assert claims(back.circuit)["verdict"].tolist() == [HOLDS] * 7
+    assert claims(back.circuit)["verdict"].tolist() == [HOLDS] * 8
     (tmp_path / "run" / "claims.parquet").unlink()
     with pytest.raises(RunError, match=r"run.json and claims.parquet as headscope reproduce writes them"):
         open_reproduction(tmp_path / "run")

@@ -166,7 +166,7 @@ def test_all_that_is_wrong_with_settings_is_told_at_once() -> None:
 def test_the_plan_counts_runs() -> None:
     plan = planned(Grid(2, 3), Settings(n=10, measured=4, sets=5, tasks=("ioi",)))
     assert plan["heads"] == 3 * 10 * (2 + 4 * 6)
-    assert plan["ablation on chains"] == 4 * 2 * (2 + 1 + 3 + 6 + 20)
+    assert plan["ablation on chains"] == 4 * 2 * (2 + (1 + 3 + 1 + 2) + (2 * 5 + 2 * 5 + 2 * 20 * 2))
 
 
 def test_a_folder_without_a_circuit_is_refused(tmp_path: Path) -> None:

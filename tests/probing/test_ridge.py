@@ -94,7 +94,8 @@ def test_batches_and_orders_change_nothing(seed: int) -> None:
     mixed = features[rows][:, sites]
     moved = cross_validate(list(mixed.split(size)), named(codes[rows]), groups[rows], seed=0)
     assert moved.predictions.equal(plain.predictions[rows][:, sites])
-    assert (moved.weights - plain.weights[sites]).abs().max() <= 1e-8 * plain.weights.abs().max()
+    # Products of a batch are made in the features' single precision.
+    assert (moved.weights - plain.weights[sites]).abs().max() <= 1e-5 * plain.weights.abs().max()
 
 
 def test_a_planted_signal_is_found_and_noise_is_not() -> None:
@@ -151,7 +152,7 @@ def test_bad_features() -> None:
         cross_validate(Once(features), labels, groups, seed=0)
     with pytest.raises(UsageError, match=r"(?s)a batch of shape \[50, 3, 6\].*sites and features \[4, 6\]"):
         cross_validate([features[:50], features[:50, :3]], labels, groups, seed=0)
-    with pytest.raises(UsageError, match=r"a batch of shape \[400, 4\]"):
+    with pytest.raises(UsageError, match=r"a batch of shape \[256, 4\]"):
         cross_validate(features[..., 0], labels, groups, seed=0)
     with pytest.raises(UsageError, match=r"(?s)penalties \(-1.0,\) for ridge.*above 0"):
         cross_validate(features, labels, groups, penalties=(-1.0,), seed=0)

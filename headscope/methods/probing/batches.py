@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import TypeAlias
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from headscope.errors import UsageError
@@ -13,13 +13,13 @@ Features: TypeAlias = Float[Tensor, "row site feature"] | Iterable[Tensor]
 """All at once, or something that can be walked over twice and gives the examples' features batch by batch."""
 
 
-def walk(features: Features, examples: int, *, rows: int = 1024) -> Iterator[tuple[slice, Tensor]]:
+def walk(features: Features, examples: int, *, rows: int = 256) -> Iterator[tuple[slice, Tensor]]:
     """The batches in order, each with the examples that it holds.
 
     Args:
         features: `[example, site, feature]`, or batches of it.
         examples: how many there must be in all.
-        rows: how many examples to take at once where they are given in one piece.
+        rows: how many examples to take at once where they are given in one piece; few enough for a cache.
 
     Yields:
         Which examples, and their features.
@@ -42,7 +42,7 @@ def walk(features: Features, examples: int, *, rows: int = 1024) -> Iterator[tup
             )
         shape = part.shape[1:]
         # A sum is quick and not finite where one of its parts is not.
-        if not part.sum(dtype=torch.double).isfinite() and not (finite := part.isfinite()).all():
+        if not part.sum().isfinite() and not (finite := part.isfinite()).all():
             example, site, feature = (~finite).nonzero()[0].tolist()
             raise UsageError(
                 f"value {part[example, site, feature].item()} of example {start + example}, site {site}, feature "
@@ -56,6 +56,33 @@ def walk(features: Features, examples: int, *, rows: int = 1024) -> Iterator[tup
             f"features of {start} examples for {examples} labels", "one row of features for each label",
             "walk over the same examples; batches must be a list, or an object that can be iterated over twice",
         )  # fmt: skip
+
+
+def by_fold(
+    part: Float[Tensor, "row site feature"], fold: Int[Tensor, " row"], origin: Float[Tensor, "site feature"]
+) -> Iterator[tuple[int, Int[Tensor, " chosen"], Float[Tensor, "site chosen feature"]]]:
+    """The examples of each fold of a batch, less an origin, site by site.
+
+    Args:
+        part: a batch.
+        fold: of its examples; -1 for one to leave out.
+        origin: taken from every example.
+
+    Yields:
+        The fold, its examples' places in the batch, and their features. Cost: one copy of the batch for all folds.
+
+    Example:
+        >>> x = torch.tensor([[[1.0]], [[2.0]], [[3.0]]])
+        >>> [(fold, rows.tolist(), here.tolist()) for fold, rows, here in by_fold(x, torch.tensor([1, -1, 1]), x[0])]
+        [(1, [0, 2], [[[0.0], [2.0]]])]
+    """
+    order = fold.argsort(stable=True)
+    near = part[order].transpose(0, 1).contiguous().sub_(origin[:, None])
+    numbers, counts = fold.unique(return_counts=True)
+    places = [*zip(order.split(counts.tolist()), near.split(counts.tolist(), 1), strict=True)]
+    for number, (chosen, here) in zip(numbers.tolist(), places, strict=True):
+        if number >= 0:
+            yield number, chosen, here
 
 
 def whole(features: Features, examples: int) -> Float[Tensor, "example site feature"]:

@@ -1,5 +1,6 @@
 """Labels as classes: which are fit for cross-validation, which are dropped, and how many examples that costs."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -51,14 +52,11 @@ def encode(labels: Sequence[str], groups: Int[Tensor, " example"], *, least: int
             f"{len(labels)} labels for {len(groups)} examples", "one label for each example",
             "leave no example out: an empty label says that it has none",
         )  # fmt: skip
-    found: dict[str, set[int]] = {}
-    counts: dict[str, int] = {}
-    for label, group in zip(labels, groups.tolist(), strict=True):
-        found.setdefault(label, set()).add(group)
-        counts[label] = counts.get(label, 0) + 1
-    unlabelled = counts.get("", 0)
-    names = tuple(sorted(name for name, where in found.items() if name and len(where) >= least))
-    dropped = {name: (counts[name], len(found[name])) for name in sorted(found) if name and name not in names}
+    counts = Counter(labels)
+    found = Counter(label for label, _ in set(zip(labels, groups.tolist(), strict=True)))
+    unlabelled = counts[""]
+    names = tuple(sorted(name for name, where in found.items() if name and where >= least))
+    dropped = {name: (counts[name], found[name]) for name in sorted(found) if name and name not in names}
     if len(names) < 2:
         lost = ", ".join(f"{name!r} in {where}" for name, (_, where) in dropped.items()) or "none"
         raise UsageError(

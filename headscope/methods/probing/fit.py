@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from headscope.errors import UsageError
-from headscope.methods.probing.batches import Features, walk, whole
+from headscope.methods.probing.batches import Features, by_fold, walk, whole
 from headscope.methods.probing.classes import Classes, encode
 from headscope.methods.probing.folds import check_folds, folds
 from headscope.methods.probing.logistic import fit_logistic
@@ -132,14 +132,14 @@ def predict(probes: Linear, features: Features, fold: Int[Tensor, " example"]) -
         fold: of every example.
     """
     found: list[Tensor] = []
+    weights = bias = origin = None
     for rows, part in walk(features, len(fold)):
         guesses = torch.full((len(part), part.shape[1]), -1, dtype=torch.long)
-        for number in fold[rows].unique().tolist():
-            if number < 0:
-                continue
-            chosen = fold[rows] == number
-            wide = part[chosen].transpose(0, 1).double()
-            scores = wide @ probes.weights[:, number + 1] + probes.bias[:, number + 1, None]
+        if origin is None or weights is None or bias is None:
+            origin, weights = part[0], probes.weights.to(part.dtype)
+            bias = (probes.bias + torch.einsum("sd,sfdc->sfc", origin.double(), probes.weights)).to(part.dtype)
+        for number, chosen, here in by_fold(part, fold[rows], origin):
+            scores = torch.baddbmm(bias[:, number + 1, None], here, weights[:, number + 1])
             guesses[chosen] = scores.argmax(-1).T
         found.append(guesses)
     return torch.cat(found)

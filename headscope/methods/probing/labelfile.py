@@ -17,6 +17,9 @@ COLUMNS = ("sentence", "word", "label")
 SHOWN = 5
 """Faults of a kind that a message names."""
 
+LARGEST = 2**28
+"""Bytes of the largest file that is read."""
+
 Row = tuple[int, Mapping[str, Any]]
 
 
@@ -62,17 +65,21 @@ def read_labels(path: str | Path, prompts: Labelled, *, name: str = "") -> Label
     names = {passage.name for passage in prompts.passages}
     for line, row in rows:
         missing = [column for column in COLUMNS if row.get(column) is None]
-        key = (str(row.get("sentence")), str(row.get("word")))
+        key = (_shown(row.get("sentence")), _shown(row.get("word")))
         if missing:
             faults.setdefault(f"rows without {', '.join(missing)}", []).append(f"row {line}")
         elif key[0] not in names:
-            faults.setdefault("rows of a sentence that is not among the passages", []).append(f"row {line}: {key[0]!r}")
+            faults.setdefault("rows of a sentence that is not among the passages", []).append(
+                f"row {line}: {key[0]!r:.60}"
+            )
         elif key not in numbers:
-            faults.setdefault("words beyond their passage", []).append(f"row {line}: word {key[1]} of {key[0]!r}")
+            faults.setdefault("words beyond their passage", []).append(
+                f"row {line}: word {key[1]:.20} of {key[0]!r:.60}"
+            )
         elif key in given:
-            faults.setdefault("words with two rows", []).append(f"row {line}: word {key[1]} of {key[0]!r}")
+            faults.setdefault("words with two rows", []).append(f"row {line}: word {key[1]:.20} of {key[0]!r:.60}")
         else:
-            given[key] = str(row["label"]).strip()
+            given[key] = _shown(row["label"]).strip()
     absent = [f"word {word} of {sentence!r}" for sentence, word in _ordered(prompts) if (sentence, word) not in given]
     if absent:
         faults["words without a row"] = absent
@@ -80,33 +87,61 @@ def read_labels(path: str | Path, prompts: Labelled, *, name: str = "") -> Label
     return _labels(prompts, given, name or Path(path).stem)
 
 
+def _shown(cell: Any) -> str:
+    try:
+        return str(cell)
+    except (ValueError, RecursionError):  # a number of more digits than are written out, or lists within lists
+        return f"a {type(cell).__name__}"
+
+
 def _ordered(prompts: Labelled) -> list[tuple[str, str]]:
     return [(passage.name, str(index + 1)) for passage in prompts.passages for index in range(len(passage.words))]
 
 
 def _rows(path: Path) -> list[Row]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as problem:
-        given = f"label file {str(path)!r}, which cannot be read ({problem.strerror})"
-        raise UsageError(given, "a CSV or JSONL file", "check the path") from None
-    except UnicodeDecodeError:
-        raise UsageError(f"label file {str(path)!r}, which is no UTF-8", "text in UTF-8", "save it as UTF-8") from None
+    text = _text(path)
     if path.suffix.lower() not in {".jsonl", ".json", ".ndjson"}:
-        return list(enumerate(csv.DictReader(io.StringIO(text)), start=2))
+        return _table(path, text)
     found: list[Row] = []
-    for line, content in enumerate(text.splitlines(), start=1):
+    for line, content in enumerate(text.split("\n"), start=1):  # not splitlines: a cell may hold other line ends
         if not content.strip():
             continue
         try:
             row = json.loads(content)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             row = None
         if not isinstance(row, dict):
             given = f"label file {str(path)!r}, row {line}: no JSON object"
             raise UsageError(given, "one JSON object on every line", "correct this line")
         found.append((line, row))
     return found
+
+
+def _text(path: Path) -> str:
+    try:
+        if path.exists() and not path.is_file():
+            kind = "is a folder" if path.is_dir() else "is no plain file"
+            raise UsageError(
+                f"label file {str(path)!r}, which {kind}", "a CSV or JSONL file", "give the path of a file"
+            )
+        if (size := path.stat().st_size) > LARGEST:
+            given = f"label file {str(path)!r} of {size / 2**20:,.0f} MB"
+            raise UsageError(given, f"at most {LARGEST / 2**20:,.0f} MB", "leave out rows that are not needed")
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as problem:
+        given = f"label file {str(path)!r}, which cannot be read ({problem.strerror})"
+        raise UsageError(given, "a CSV or JSONL file", "check the path") from None
+    except ValueError:
+        raise UsageError(f"label file {str(path)!r}, which is no UTF-8", "text in UTF-8", "save it as UTF-8") from None
+
+
+def _table(path: Path, text: str) -> list[Row]:
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    try:
+        return [(reader.line_num, row) for row in reader]
+    except csv.Error as problem:
+        given = f"label file {str(path)!r}, row {reader.line_num}: {problem}"
+        raise UsageError(given, "a CSV file with a header", "write the table with a CSV writer, or as JSONL") from None
 
 
 def _settle(path: Path, rows: int, words: int, faults: Mapping[str, list[str]]) -> None:

@@ -4,15 +4,17 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from headscope.methods.probing.newton import Problem, class_sums, curvature, solve, subset
+from headscope.methods.probing.newton import Problem, class_sums, curvature, solve, subset, thinned
 from headscope.methods.probing.records import Linear
 
 _CHUNK = 600_000
 """Scores held at once: a site or two at a time, so that they stay in the cache and finished fits can be left out."""
 
-_ROUGH = 2e-3
+_ROUGH = 4e-3
 _ROUGH_STEPS = 20
 """How far the first fit goes alone, before all of them go on from there with its curvature."""
+_THIN = 64
+"""Examples for each input with which the first fit begins."""
 
 
 def fit_logistic(
@@ -89,10 +91,11 @@ def _fit_sites(
     )  # fmt: skip
     first = subset(problem, torch.arange(len(train)) == 0)
     start = intercepts(shares[:1] @ torch.nn.functional.one_hot(codes, classes).float(), inputs)
-    rough = solve(first, start, tolerance=_ROUGH, max_iterations=_ROUGH_STEPS).point
+    for part in (thinned(problem, _THIN * inputs.shape[1]), first):
+        start = solve(part, start, tolerance=_ROUGH, max_iterations=_ROUGH_STEPS, refresh=()).point
     found = solve(
-        problem, rough.expand(-1, len(train), -1, -1), tolerance=tolerance, max_iterations=max_iterations,
-        metric=curvature(first, rough, coupled=True),
+        problem, start.expand(-1, len(train), -1, -1), tolerance=tolerance, max_iterations=max_iterations,
+        metric=curvature(first, start, coupled=True),
     )  # fmt: skip
     weights, bias = _unscaled(found.point, mean, scale)
     constant = (~active[..., :-1]).sum(-1)

@@ -7,12 +7,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from headscope.errors import UsageError
-from headscope.methods.probing.batches import Features, walk
+from headscope.methods.probing.batches import Features, by_fold, walk
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Moments:
-    """Sums over the examples of every fold, in double precision; those of a training part are sums of folds.
+    """Sums over the examples of every fold; those of a training part are sums of folds.
+
+    Products of a batch are made in the precision of the features and added up in double precision.
 
     Attributes:
         counts: examples of each class.
@@ -50,21 +52,15 @@ def gather(features: Features, codes: Int[Tensor, " example"], fold: Int[Tensor,
     origin = sums = products = None
     counts = torch.zeros(k, classes, dtype=torch.double)
     for rows, part in walk(features, len(codes)):
-        wide = part.double().transpose(0, 1)
         if origin is None or sums is None or products is None:
-            origin = wide[:, 0].clone()
+            origin = part[0]
             sums = torch.zeros(k, *origin.shape, classes, dtype=torch.double)
             products = torch.zeros(k, *origin.shape, origin.shape[1], dtype=torch.double)
-        wide = wide - origin[:, None]
-        for number in fold[rows].unique().tolist():
-            if number < 0:
-                continue
-            chosen = fold[rows] == number
-            here = wide[:, chosen]
-            targets = torch.nn.functional.one_hot(codes[rows][chosen], classes).double()
+        for number, chosen, here in by_fold(part, fold[rows], origin):
+            targets = torch.nn.functional.one_hot(codes[rows][chosen], classes).to(part.dtype)
             counts[number] += targets.sum(0)
             sums[number] += here.transpose(1, 2) @ targets
             products[number] += here.transpose(1, 2) @ here
     if origin is None or sums is None or products is None:
         raise UsageError("no features", "at least one batch of them", "give features for every label")
-    return Moments(counts=counts, sums=sums, products=products, origin=origin)
+    return Moments(counts=counts, sums=sums, products=products, origin=origin.double())

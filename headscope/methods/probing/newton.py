@@ -57,6 +57,7 @@ def solve(
     tolerance: float,
     max_iterations: int,
     metric: Metric | None = None,
+    refresh: tuple[int, ...] = _REFRESH,
 ) -> Solution:
     """The minimum of every fit's penalised mean loss, from any start: it is strictly convex but for the intercepts.
 
@@ -71,6 +72,7 @@ def solve(
         tolerance: the largest slope of the mean loss at which a fit counts as converged.
         max_iterations: how many steps at most.
         metric: the curvature of a similar problem, or None to take it here.
+        refresh: steps at which the metric is taken anew, coupled.
 
     Returns:
         The solution, with `converged` False for every fit that did not reach the tolerance.
@@ -79,7 +81,8 @@ def solve(
     loss, slope = _evaluate(problem, point)
     ends, slopes = point.clone(), slope.clone()
     fits = torch.arange(start.shape[1])
-    pairs: list[tuple[Tensor, Tensor, Tensor]] = []
+    changes: list[Tensor] = []
+    bends: list[Tensor] = []
     metric = metric or curvature(problem, point[:, :1], coupled=False)
     stuck = torch.zeros_like(loss, dtype=torch.bool)
     for step in range(max_iterations):
@@ -91,17 +94,14 @@ def solve(
         if not live.all():
             fits, problem = fits[live], subset(problem, live)
             point, loss, slope, done, stuck = (part[:, live] for part in (point, loss, slope, done, stuck))
-            pairs = [(change[:, live], bend[:, live], inverse[:, live]) for change, bend, inverse in pairs]
-        if step in _REFRESH:
-            metric = curvature(problem, point[:, :1], coupled=True)
-            pairs.clear()
+            changes, bends = [each[:, live] for each in changes], [each[:, live] for each in bends]
+        if step in refresh:
+            metric, changes, bends = curvature(problem, point[:, :1], coupled=True), [], []
             stuck = torch.zeros_like(stuck)
-        direction = -_two_loops(slope, pairs, metric) * problem.active[..., None]
+        direction = -_two_loops(slope, changes[-_MEMORY:], bends[-_MEMORY:], metric) * problem.active[..., None]
         moved, new_loss, new_slope, lost = _search(problem, point, direction, (loss, slope, done))
-        change, bend = moved - point, new_slope - slope
-        product = (change * bend).sum((-1, -2))
-        pairs.append((change, bend, torch.where(product > 0, 1 / product.clamp(min=1e-30), 0.0)))
-        del pairs[:-_MEMORY]
+        changes.append(moved - point)
+        bends.append(new_slope - slope)
         stuck = stuck | lost
         point, loss, slope = moved, new_loss, new_slope
     ends[:, fits], slopes[:, fits] = point, slope
@@ -138,7 +138,9 @@ def class_sums(
 def _evaluate(
     problem: Problem, point: Float[Tensor, "site fit input column"]
 ) -> tuple[Float[Tensor, "site fit"], Float[Tensor, "site fit input column"]]:
-    chances = probabilities(problem.inputs, point)
+    # Where all fits stand at one point (they start there), its chances are worked out once.
+    alike = point.shape[1] > 1 and torch.equal(point, point[:, :1].expand_as(point))
+    chances = probabilities(problem.inputs, point[:, :1] if alike else point)
     if point.shape[-1] == 1:
         right = torch.where(problem.codes == 1, chances, 1 - chances)
     else:
@@ -146,9 +148,11 @@ def _evaluate(
     logs = -right[:, :, 0].clamp(min=1e-37).log().double()
     loss = (logs * problem.shares).sum(-1)
     loss += (problem.penalty * point.square().sum(-1)).sum(-1) / 2
-    chances *= problem.shares[:, None]
-    raw = chances.flatten(1, 2) @ problem.inputs.transpose(1, 2)
-    slope = (raw.unflatten(1, chances.shape[1:3]).transpose(-1, -2) - problem.truth).double()
+    shares = problem.shares[:, None]
+    chances = (chances * shares if alike else chances.mul_(shares)).flatten(1, 2)
+    # The last input is 1: its sum apart leaves a width that the product is quick at (32 features, not 33).
+    raw = torch.cat([chances @ problem.inputs[:, :-1].transpose(1, 2), chances.sum(-1, keepdim=True)], -1)
+    slope = (raw.unflatten(1, (len(shares), -1)).transpose(-1, -2) - problem.truth).double()
     return loss, (slope + problem.penalty[..., None] * point) * problem.active[..., None]
 
 
@@ -249,26 +253,50 @@ def _sample(codes: Int[Tensor, " example"], size: int) -> tuple[Int[Tensor, " ro
     counts = torch.bincount(codes)
     wanted = counts.double().sqrt()
     wanted = torch.minimum((wanted * size / wanted.sum()).ceil().long(), counts)
-    order = codes.argsort(stable=True)
-    starts = counts.cumsum(0) - counts
-    rows, shares = [], []
-    for start, count, drawn in zip(starts.tolist(), counts.tolist(), wanted.tolist(), strict=True):
-        rows.append(order[start + torch.arange(drawn) * count // max(drawn, 1)])
-        shares.append(torch.full((drawn,), count / max(drawn, 1) / len(codes)))
-    return torch.cat(rows), torch.cat(shares)
+    of = torch.arange(len(counts)).repeat_interleave(wanted)
+    place = torch.arange(len(of)) - (wanted.cumsum(0) - wanted)[of]
+    rows = codes.argsort(stable=True)[(counts.cumsum(0) - counts)[of] + place * counts[of] // wanted[of]]
+    return rows, (counts / wanted.clamp(min=1) / len(codes))[of]
+
+
+def thinned(problem: Problem, size: int) -> Problem:
+    """The first fit on a sample of about `size` examples: near enough to begin with.
+
+    Args:
+        problem: whose first fit sees all examples alike.
+        size: how many; all where there are fewer than twice as many.
+    """
+    first = subset(problem, torch.arange(len(problem.shares)) == 0)
+    if len(problem.codes) < 2 * size:
+        return first
+    rows, shares = _sample(problem.codes, size)
+    inputs, codes = problem.inputs[..., rows], problem.codes[rows]
+    truth = class_sums(inputs, codes, shares[None])
+    return replace(first, inputs=inputs, codes=codes, shares=shares[None], truth=truth)
 
 
 def _two_loops(
-    slope: Float[Tensor, "site fit input column"], pairs: list[tuple[Tensor, Tensor, Tensor]], metric: Metric
+    slope: Float[Tensor, "site fit input column"], changes: list[Tensor], bends: list[Tensor], metric: Metric
 ) -> Float[Tensor, "site fit input column"]:
-    found, parts = slope, []
-    for change, bend, inverse in reversed(pairs):
-        parts.append(inverse * (change * found).sum((-1, -2)))
-        found = found - parts[-1][..., None, None] * bend
-    found = metric(found)
-    for (change, bend, inverse), part in zip(pairs, reversed(parts), strict=True):
-        found = found + (part - inverse * (bend * found).sum((-1, -2)))[..., None, None] * change
-    return found
+    """The slope times the inverse curvature of L-BFGS: its two loops as two triangular systems, for all fits at once.
+
+    With S and Y the last changes of point and slope and R the upper triangle of S'Y: a = R^-1 S'g, r = H(g - Y a), and
+    r + S b where R' b = diag(R) a - Y'r. A change along which the slope did not rise counts for nothing.
+    """
+    if not changes:
+        return metric(slope)
+    steps, turns = torch.stack(changes, 2).flatten(3), torch.stack(bends, 2).flatten(3)
+    products = steps @ turns.transpose(-1, -2)
+    good = products.diagonal(dim1=-2, dim2=-1) > 0
+    steps, turns = steps * good[..., None], turns * good[..., None]
+    upper = (products * good[..., None] * good[..., None, :]).triu() + torch.diag_embed(~good)
+    flat = slope.flatten(2)[..., None]
+    first = torch.linalg.solve_triangular(upper, steps @ flat, upper=True)
+    rest = (flat - turns.transpose(-1, -2) @ first).view_as(slope)
+    found = metric(rest).flatten(2)[..., None]
+    own = (upper.diagonal(dim1=-2, dim2=-1) * good)[..., None] * first
+    second = torch.linalg.solve_triangular(upper.transpose(-1, -2), own - turns @ found, upper=False)
+    return (found + steps.transpose(-1, -2) @ second).view_as(slope)
 
 
 def _search(

@@ -97,6 +97,7 @@ class Probes:
         kind: of probe.
         seed: of draws, folds and resamples.
         notes: what readers of the numbers must know.
+        complete: False where Ctrl-C came before all sets of labels were probed.
     """
 
     frame: pd.DataFrame
@@ -107,6 +108,7 @@ class Probes:
     kind: str
     seed: int
     notes: tuple[str, ...] = ()
+    complete: bool = True
 
     def by_example(self, label: str, site: str = "z") -> Float[Tensor, "example layer head"]:
         """Accuracy over the best baseline prompt by prompt, in the form in which every method scores heads.

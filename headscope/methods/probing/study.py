@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -113,6 +114,7 @@ def probe(  # noqa: PLR0913 - every option is one that users set
     Returns:
         The study. Cost: one forward for each prompt that is drawn (two with a twin), and the fits. A set of labels that
         cannot be probed is skipped, with the reason; a class in fewer groups than folds is dropped, named and counted.
+        After Ctrl-C the sets that were finished, with `complete` False (where none was, `KeyboardInterrupt`).
 
     Raises:
         UsageError: for unknown labels or sites, no labels, sets of one name, or text without such labels.
@@ -134,32 +136,34 @@ def probe(  # noqa: PLR0913 - every option is one that users set
     """
     _check(sites, labels, also, prompts, instances)
     settings = Settings(sites=tuple(dict.fromkeys(sites)), kind=kind, folds=folds, seed=seed, bits=bits)
-    skipped: dict[str, str] = {}
-    sets: list[Labels] = []
-    for name in dict.fromkeys(labels):
-        try:
-            sets.append(word_labels(prompts, name, seed=seed))  # type: ignore[arg-type] - _check saw that it is there
-        except UsageError as problem:
-            skipped[name] = f"{problem.given}; {problem.expected}"
+    sets, skipped = _word_sets(labels, prompts, seed)
     drawn, notes = draw([*sets, *also], instances, memory // span_bytes(model, (*settings.sites, *BASELINES)), seed)
     frames: list[pd.DataFrame] = []
     found: dict[str, Found] = {}
     read: dict[str, Directions] = {}
     dropped: dict[str, Mapping[str, tuple[int, int]]] = {}
-    for together in by_prompts(drawn):
-        store = _store(model, twin, together, settings.sites, batch_size=batch_size, progress=progress)
-        for each in track(together, f"{model.name}: probes", show=progress, unit="label"):
-            try:
-                result, frame = _study(model, each, store, settings)
-            except UsageError as problem:
-                skipped[each.name] = f"{problem.given}; {problem.expected}"
-                continue
-            found[each.name], dropped[each.name] = result, result.fitted[settings.sites[0]].dropped
-            frames.append(frame)
-            if "z" in settings.sites:
-                read[each.name] = directions(
-                    result.fitted["z"], store.own["z"], each, store.ends[each.name], layers=model.grid.layers
-                )
+    complete = True
+    try:
+        for together in by_prompts(drawn):
+            store = _store(model, twin, together, settings.sites, batch_size=batch_size, progress=progress)
+            for each in track(together, f"{model.name}: probes", show=progress, unit="label"):
+                try:
+                    result, frame = _study(model, each, store, settings)
+                except UsageError as problem:
+                    skipped[each.name] = f"{problem.given}; {problem.expected}"
+                    continue
+                if "z" in settings.sites:
+                    read[each.name] = directions(
+                        result.fitted["z"], store.own["z"], each, store.ends[each.name], layers=model.grid.layers
+                    )
+                found[each.name], dropped[each.name] = result, result.fitted[settings.sites[0]].dropped
+                frames.append(frame)
+    except KeyboardInterrupt:
+        if not frames:
+            raise
+        complete = False
+        rest = [each.name for each in drawn if each.name not in found and each.name not in skipped]
+        skipped |= dict.fromkeys(rest, "interrupted before it was probed")
     if not frames:
         given = "; ".join(f"label {name!r}: {reason}" for name, reason in skipped.items())
         raise UsageError(given, "one set of labels that can be probed", "bring more text, or ask for fewer folds")
@@ -168,8 +172,20 @@ def probe(  # noqa: PLR0913 - every option is one that users set
     frame["decodable"] = (frame["q"] <= LEVEL) & (frame["difference"] > 0) & frame["converged"]
     return Probes(
         frame=frame.loc[:, list(COLUMNS)], dropped=dropped, skipped=skipped, found=found, directions=read, kind=kind,
-        seed=seed, notes=(*notes, *_told(dropped, skipped)),
+        seed=seed, notes=(*notes, *_told(dropped, skipped)), complete=complete,
     )  # fmt: skip
+
+
+def _word_sets(labels: Sequence[str], prompts: Any, seed: int) -> tuple[list[Labels], dict[str, str]]:
+    """The labels of words, and why some are left out."""
+    sets: list[Labels] = []
+    skipped: dict[str, str] = {}
+    for name in dict.fromkeys(labels):
+        try:
+            sets.append(word_labels(prompts, name, seed=seed))
+        except UsageError as problem:
+            skipped[name] = f"{problem.given}; {problem.expected}"
+    return sets, skipped
 
 
 def _check(

@@ -1,6 +1,6 @@
 """Does the model use what can be read off a head? Take it out of the head's output, and see what becomes of a task."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -16,8 +16,14 @@ from headscope.progress import track
 from headscope.prompts import Labelled, Pairs
 from headscope.statistics import benjamini_hochberg, interval, means, sign_flip
 
-MATCHING = {"number": "agreement", "io": "ioi", "io-name": "ioi", "coreference": "pronoun", "rule": "deduction"}
-"""Label -> the task that turns on it."""
+MATCHING: Mapping[str, tuple[str, ...]] = {
+    "number": ("agreement",),
+    "io": ("ioi",),
+    "io-name": ("ioi",),
+    "coreference": ("pronoun", "mini-gender"),
+    "rule": ("deduction",),
+}
+"""Label -> the tasks that turn on it; the first that the model does is taken."""
 
 COLUMNS = (
     *("label", "task", "layer", "head", "accuracy", "present", "present_low", "present_high", "decodable"),

@@ -66,9 +66,10 @@ def _row(faults: Faults, where: str, row: Any) -> Asked | str | None:
 
 
 def _problem(context: str, statement: str, *, true: bool) -> Asked | str:
-    sentences = [each.strip() for each in re.split(r"\.(?:\s+|$)", context) if each.strip()]
+    # On one line each: a pattern that meets a line's end late would be tried from every other place of the sentence.
+    sentences = [" ".join(each.split()) for each in re.split(r"\.(?:\s+|$)", context) if each.strip()]
     kinds = _kinds(sentences)
-    asked = _FACT.fullmatch(statement.rstrip("."))
+    asked = _FACT.fullmatch(" ".join(statement.split()).rstrip("."))
     if asked is None:
         return UNREAD
     name, wanted = asked[1], f"{asked[2] or ''}{asked[3].lower()}"

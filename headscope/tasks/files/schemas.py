@@ -3,7 +3,7 @@
 import re
 import xml.etree.ElementTree as ElementTree
 from collections import defaultdict
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ SOURCE = (
 )
 CORRUPTION = "the schema's own twin: the special word is another, and the answer the other candidate"
 BLANK = "_"
+TRIES = 50
+"""Schemas with the other answer that are tried as a twin, until one has as many tokens."""
 _DETERMINERS = frozenset("the a an this that these those his her its my your our their".split())
 
 
@@ -190,8 +192,8 @@ def build(schemas: Sequence[Schema], model: Reader, *, n: int, rng: np.random.Ge
     kept, told = consistent(schemas, lambda each: ((each.text, each.at, _names(each)), _right(each)))
     twins: dict[Hashable, list[Schema]] = defaultdict(list)
     for schema in kept:
-        twins[schema.pair].append(schema)
-    drawn = draw(model, task, kept, lambda schema: _pair(model, schema, twins[schema.pair]), n=n, rng=rng)
+        twins[schema.pair, _names(schema), _right(schema)].append(schema)
+    drawn = draw(model, task, kept, lambda schema: _pair(model, schema, twins), n=n, rng=rng)
     asked = "accuracy is that of the question after the sentence, not of sentence probabilities as usually published"
     return to_pairs(
         drawn, what="schemas", source=SOURCE, corruption=CORRUPTION, metric="logit_difference", notes=(*told, asked)
@@ -202,8 +204,9 @@ def _right(schema: Schema) -> str:
     return schema.candidates[schema.right].casefold()
 
 
-def _pair(model: Reader, schema: Schema, family: Sequence[Schema]) -> Row | str:
-    others = [other for other in family if _names(other) == _names(schema) and _right(other) != _right(schema)]
+def _pair(model: Reader, schema: Schema, twins: Mapping[Hashable, Sequence[Schema]]) -> Row | str:
+    wanted = schema.candidates[1 - schema.right].casefold()
+    others = twins.get((schema.pair, _names(schema), wanted), ())
     if not others:
         return "no twin with the other answer in the file"
     if has_unknown(model, " ".join([schema.text, _question(schema), *schema.candidates])):
@@ -214,7 +217,7 @@ def _pair(model: Reader, schema: Schema, family: Sequence[Schema]) -> Row | str:
     if answer is None or foil is None or answer == foil:
         return "candidates that begin with the same token"
     tokens = len(encode_prompt(model, clean)[0])
-    prompts = [f"{other.text} {_question(other)}" for other in others]
+    prompts = (f"{other.text} {_question(other)}" for other in others[:TRIES])
     twin = next((text for text in prompts if len(encode_prompt(model, text)[0]) == tokens), None)
     if twin is None:
         return "twins of unequal length"

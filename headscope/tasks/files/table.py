@@ -14,6 +14,7 @@ import torch
 
 from headscope import provenance
 from headscope.errors import UsageError
+from headscope.frames import read_frame
 from headscope.prompts import Pairs
 from headscope.tasks.entries import Job, read_example
 from headscope.tasks.files.choosing import joined
@@ -234,7 +235,7 @@ def _records(faults: Faults, table: Any) -> Records:
 
 def _parquet(path: Path) -> pd.DataFrame:
     try:
-        return pd.read_parquet(path)
+        return read_frame(path)
     except (OSError, ValueError) as error:
         reason = str(error).partition("\n")[0]
         raise UsageError(f"file {str(path)!r}: {reason}", "a whole Parquet file", "write it again") from error
@@ -304,7 +305,8 @@ def _place(faults: Faults, where: str, name: str, cell: Any) -> int | str | None
     if isinstance(cell, float) and cell.is_integer():
         return int(cell)  # pandas makes a column of whole numbers with gaps so
     if isinstance(cell, str):
-        return int(cell) if cell.strip().isdecimal() else cell.strip()
+        # No prompt has a place of so many digits, and Python would not read many more.
+        return int(cell) if cell.strip().isdecimal() and len(cell) < 20 else cell.strip()
     if not _whole(cell):
         faults.say("cells of another kind", f"{where}: {name!r} is {cell!r:.40}")
         return None
