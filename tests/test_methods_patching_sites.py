@@ -235,7 +235,11 @@ def test_batch_size_and_memory_never_matter(gpt2_model: Model, size: int, memory
         assert (some[name] - value).nan_to_num().abs().max() <= SAME
 
 
-@pytest.mark.parametrize("method", [PATCHING, PARTS, POSITIONS, ABLATION, MEDIATION], ids=lambda method: method.name)
+@pytest.mark.parametrize(
+    "method",
+    [PATCHING, *(pytest.param(each, marks=pytest.mark.slow) for each in (PARTS, POSITIONS, ABLATION)), MEDIATION],
+    ids=lambda method: method.name,
+)
 @pytest.mark.parametrize("architecture", ["llama"], indirect=True)
 def test_every_method_keeps_its_contract_on_grouped_queries(method: Method, model: Model) -> None:
     check_method(method, model, random_pairs())

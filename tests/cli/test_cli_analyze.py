@@ -127,6 +127,7 @@ def test_the_seed_and_the_type_reach_the_result(shell: Shell, ids: Path) -> None
         assert not np.allclose(runs["a"]["value"], runs[other]["value"], rtol=1e-6, atol=0)
 
 
+@pytest.mark.slow
 def test_runs_are_numbered_and_never_written_over(shell: Shell, ids: Path) -> None:
     for expected in ("ids", "ids-2", "ids-3"):
         assert shell("analyze", ids, *QUICK, "-q").out == f"report: runs/{expected}/report.html\n"

@@ -141,6 +141,7 @@ def test_a_half_written_run_is_explained(shell: Shell, folders: Path, tmp_path: 
     assert "expected: a folder written by headscope analyze" in answer.err
 
 
+@pytest.mark.slow
 def test_mini_with_two_seeds_end_to_end(shell: Shell) -> None:
     for seed in (0, 1):
         made = shell(

@@ -80,6 +80,7 @@ def test_relations_words_and_queries_are_known(family: str) -> None:
         assert all(0 <= place < len(document.words) for place in document.positions.values())
 
 
+@pytest.mark.slow
 def test_fifteen_relations_at_least_and_vocabulary_of_plain_words() -> None:
     rels = Counter(word.rel for family in FAMILIES for document in documents(family) for word in document.words)
     assert len(rels) >= 15
