@@ -111,7 +111,10 @@ def _show(found: Estimate, *, quiet: bool) -> None:
     )
     out.print(plain(told), soft_wrap=quiet)
     if not quiet:
-        told = "The scores of heads alone; roles, profiles and the report come on top. Single methods can be off by a factor of two or three."
+        told = (
+            "The scores of heads alone; roles, profiles and the report come on top. "
+            "Single methods can be off by a factor of two or three."
+        )
         out.print(plain(told))
 
 
