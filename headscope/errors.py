@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 Made = TypeVar("Made")
@@ -53,6 +55,64 @@ class TaskError(HeadscopeError):
 
 class RunError(HeadscopeError):
     """A saved run that cannot be read or written."""
+
+
+class PlaceError(RunError):
+    """A path that leads to no run, a folder that is taken, runs that do not fit: what was typed is wrong."""
+
+    exit_code = 2
+
+
+@contextmanager
+def refusing(given: str, expected: str) -> Iterator[None]:
+    """What fails on data that was sent, after all checks of it, is refused in three parts; also a decorator.
+
+    Args:
+        given: what was to be made of which data.
+        expected: what the data should be.
+
+    Raises:
+        RunError: for whatever is no error of headscope's own; with HEADSCOPE_DEBUG=1 the fault itself is raised.
+
+    Example:
+        >>> with refusing("a report that cannot be drawn", "tables of headscope"):
+        ...     1 / 0
+        Traceback (most recent call last):
+        headscope.errors.RunError: a report that cannot be drawn (ZeroDivisionError: division by zero)
+          expected: tables of headscope
+          to fix it: check the folder: headscope verify RUN; if it is sound, report this, with the trace that ...
+    """
+    try:
+        yield
+    except (HeadscopeError, MemoryError):
+        raise
+    except Exception as problem:
+        if os.environ.get("HEADSCOPE_DEBUG"):
+            raise
+        reason = " ".join(str(problem).split()) or "no reason given"
+        told = "if it is sound, report this, with the trace that HEADSCOPE_DEBUG=1 shows"
+        fix = f"check the folder: headscope verify RUN; {told}"
+        raise RunError(f"{given} ({type(problem).__name__}: {reason:.300})", expected, fix) from problem
+
+
+def meant(name: str, known: Iterable[str], otherwise: str) -> str:
+    """How to mend a name: the nearest that there is, or what else can be done.
+
+    Args:
+        name: what was given.
+        known: all names that there are.
+        otherwise: said where none is near.
+
+    Example:
+        >>> meant("methds", ["models", "tasks", "methods"], "choose one of these")
+        "did you mean 'methods'?"
+        >>> meant("x", ["models", "tasks", "methods"], "choose one of these")
+        'choose one of these'
+    """
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, list(known), 1, cutoff=0.6)
+    return f"did you mean {near[0]!r}?" if near else otherwise
 
 
 def tried(make: Callable[[], Made], problems: list[UsageError]) -> Made | None:

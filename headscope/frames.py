@@ -1,6 +1,7 @@
-"""Parquet tables that other people wrote: read within bounds of memory, and checked for what they must hold."""
+"""Tables and records that other people wrote: read within bounds of memory, and checked for what they must hold."""
 
 import contextlib
+import json
 from collections.abc import Mapping, Sequence
 from io import IOBase
 from pathlib import Path
@@ -14,6 +15,9 @@ MOST_ROWS = 5_000_000
 LARGEST = 2**29
 """Bytes of a table in memory."""
 
+LARGEST_RECORD = 2**26
+"""Bytes of the largest record of JSON that is read: in memory it is some twenty times as large."""
+
 _PIECE = 2**27
 _KINDS = {
     "text": pd.api.types.is_string_dtype,
@@ -21,6 +25,53 @@ _KINDS = {
     "whole number": pd.api.types.is_integer_dtype,
     "truth value": pd.api.types.is_bool_dtype,
 }
+
+
+def check_plain(path: Path, *, most: int) -> None:
+    """Raise unless a path is a file that has an end: no pipe or device, and no larger than what it may hold.
+
+    Args:
+        path: the file.
+        most: bytes.
+
+    Raises:
+        OSError: if it cannot be looked at.
+        ValueError: if it is no plain file, or too large.
+    """
+    size = path.stat().st_size
+    if not path.is_file():
+        raise ValueError(f"{path.name} is no plain file")
+    if size > most:
+        raise ValueError(f"{path.name} has {size:,} bytes; the largest that is read has {most:,}")
+
+
+def read_record(path: Path, *, most: int | None = None) -> dict[str, Any]:
+    """An object of JSON from outside: no pipe, which would never end, and no more than memory holds.
+
+    Args:
+        path: the file.
+        most: bytes; by default `LARGEST_RECORD`.
+
+    Raises:
+        OSError: if it cannot be read.
+        ValueError: if it is no JSON, no plain file, or too large.
+        TypeError: if it is no object.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = Path(folder, "run.json").write_text('{"schema": 1}')
+        ...     read_record(Path(folder, "run.json"))
+        {'schema': 1}
+    """
+    check_plain(path, most=LARGEST_RECORD if most is None else most)
+    try:
+        found = json.loads(path.read_bytes().decode("utf-8"))
+    except RecursionError as problem:
+        raise ValueError(f"{path.name} has too many brackets within brackets") from problem
+    if not isinstance(found, dict):
+        raise TypeError(f"{path.name} holds no object, but a {type(found).__name__}")
+    return found
 
 
 def read_frame(source: str | Path | IOBase) -> pd.DataFrame:
@@ -78,6 +129,23 @@ def _rows(metadata: Any) -> int:
     """Rows of a piece: a text that stands in the file once may stand in every row of the table."""
     groups = (metadata.row_group(at).total_byte_size for at in range(metadata.num_row_groups))
     return min(1024, max(64, _PIECE // max(1, max(groups, default=1))))
+
+
+def columns_of(*, text: str = "", whole: str = "", number: str = "", truth: str = "") -> dict[str, str]:
+    """The columns of a table and their kinds, as `check_columns` takes them.
+
+    Args:
+        text: names of columns of texts, with spaces between them.
+        whole: of whole numbers.
+        number: of numbers.
+        truth: of truth values.
+
+    Example:
+        >>> columns_of(text="task unit", truth="flagged")
+        {'task': 'text', 'unit': 'text', 'flagged': 'truth value'}
+    """
+    named = {"text": text, "whole number": whole, "number": number, "truth value": truth}
+    return {name: kind for kind, names in named.items() for name in names.split()}
 
 
 def check_columns(frame: pd.DataFrame, kinds: Mapping[str, str], *, name: str) -> None:

@@ -11,6 +11,32 @@ from headscope.errors import UsageError
 _NAME = re.compile(r"^\s*(?:[Ll](\d+)\s*[Hh](\d+)|(\d+)\.(\d+)|\(?\s*(\d+)\s*,\s*(\d+)\s*\)?)\s*$")
 
 
+MOST_HEADS = 2**16
+"""Of a model in a record from outside: four times what any published one has, and few enough for a picture."""
+
+
+def check_heads(layers: object, heads: object) -> None:
+    """Raise unless a record from outside names layers and heads that a model can have.
+
+    Args:
+        layers: how many, as it says.
+        heads: of each layer.
+
+    Raises:
+        ValueError: if one is no whole number from 1, or there are more than `MOST_HEADS` heads.
+
+    Example:
+        >>> check_heads(12, 10**9)
+        Traceback (most recent call last):
+        ValueError: 12 layers of 1000000000 heads
+    """
+    sizes = (layers, heads)
+    if not all(isinstance(size, int) and not isinstance(size, bool) and 0 < size <= MOST_HEADS for size in sizes):
+        raise ValueError(f"{layers!r:.40} layers of {heads!r:.40} heads")
+    if isinstance(layers, int) and isinstance(heads, int) and layers * heads > MOST_HEADS:
+        raise ValueError(f"{layers} layers of {heads} heads")
+
+
 @dataclass(frozen=True, slots=True)
 class Grid:
     """The shape of a model's attention: `layers` x `heads`, both counted from 0.

@@ -11,8 +11,8 @@ import pandas as pd
 from headscope import provenance
 from headscope.ability import ability
 from headscope.attention import View
-from headscope.cells import packed, unpacked
-from headscope.contract import COLUMNS
+from headscope.cells import packed, row_from, unpacked
+from headscope.contract import COLUMNS, Task
 from headscope.errors import TaskError, UsageError, together, tried
 from headscope.few import Few, Settings, few_heads
 from headscope.few.outcome import few_from
@@ -27,6 +27,7 @@ from headscope.profiles import Profiles
 from headscope.progress import step
 from headscope.prompts import Pairs
 from headscope.runs import Run
+from headscope.runs.checking import check_few
 from headscope.tasks import DEFAULT, MINI
 from headscope.tasks.files import short
 
@@ -34,7 +35,7 @@ from headscope.tasks.files import short
 def judge(  # noqa: PLR0913 - the one call that users write: each word is an option of the command
     model: Any = "mini",
     *,
-    tasks: Sequence[str] = (),
+    tasks: Sequence[str | Task | Pairs] = (),
     n: int = 200,
     ablation: str = "resample",
     sets: int = 100,
@@ -52,7 +53,7 @@ def judge(  # noqa: PLR0913 - the one call that users write: each word is an opt
     Args:
         model: whatever `headscope.load` takes, or a model that it returned.
         tasks: names, or files as FORMAT:PATH (see `headscope list tasks`); by default induction, ioi and agreement, and
-            for the bundled model everything that it was trained on.
+            for the bundled model everything that it was trained on. Your own as objects, as for `analyze`.
         n: held-out pairs per task; as many again select the heads.
         ablation: of the sets of heads: resample, mean, zero and others; several kinds are shown beside it.
         sets: random sets of each size, uniform and layer-matched.
@@ -104,7 +105,7 @@ class Request:
 
 def request(  # noqa: PLR0913 - what users choose
     *,
-    tasks: Sequence[str] = (),
+    tasks: Sequence[str | Task | Pairs] = (),
     n: int = 200,
     ablation: str = "resample",
     sets: int = 100,
@@ -187,7 +188,7 @@ def carry_out(
     try:
         for task, half in measured.items():
             row = home.store.remember(
-                "ability", keys.ability(facts, half, seed=plan.seed), pack=packed, unpack=unpacked,
+                "ability", keys.ability(facts, half, seed=plan.seed), pack=packed, unpack=row_from,
                 compute=lambda half=half: ability(model, half, seed=plan.seed, batch_size=plan.batch_size),
             )  # fmt: skip
             found = home.store.remember(
@@ -203,7 +204,7 @@ def carry_out(
     except KeyboardInterrupt:
         stopped = True
     identity = {
-        "kind": "few", "model": model.identity, "plan": asdict(plan) | {"tasks": tuple(map(short, plan.tasks))},
+        "kind": "few", "model": model.identity, "plan": plan.record() | {"tasks": tuple(map(short, plan.tasks))},
         "settings": asdict(asked.settings), "provenance": record, "complete": not stopped,
         "wall_seconds": round(time.monotonic() - began, 3), **used(home, facts),
     }  # fmt: skip
@@ -211,7 +212,7 @@ def carry_out(
     run = replace(run, few=results, profiles=profiles)
     if stopped:
         done = len({result.task for result in results.values()})
-        raise Interrupted(run, done, len(measured), unit="tasks", resumes=home.folder is not None)
+        raise Interrupted(run, done, len(measured), resumes=home.folder is not None)
     return run
 
 
@@ -220,7 +221,10 @@ def _packed(found: dict[str, Few]) -> dict[str, np.ndarray]:
 
 
 def _unpacked(arrays: Mapping[str, np.ndarray]) -> dict[str, Few]:
-    return {name: few_from(record) for name, record in unpacked(arrays).items()}
+    found = {str(name): few_from(record) for name, record in unpacked(arrays).items()}
+    for each in found.values():
+        check_few(each)
+    return found
 
 
 def _halves(pairs: dict[str, Pairs], rows: dict[str, dict[str, Any]], asked: Request) -> dict[str, Pairs]:

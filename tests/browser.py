@@ -15,6 +15,16 @@ FLAGS = (
     *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--remote-debugging-pipe"),
 )
 
+SCROLLED = """(async () => {
+  for (const place of document.querySelectorAll("[data-view]")) {
+    place.scrollIntoView();
+    for (let tries = 0; tries < 100 && !place.querySelector("canvas"); tries += 1) {
+      await new Promise((done) => setTimeout(done, 30));
+    }
+  }
+})()"""
+"""Brings every view of attention into sight, where it is drawn."""
+
 
 def chromium() -> str | None:
     """The path of an installed Chromium or Chrome, if there is one."""

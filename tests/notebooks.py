@@ -191,7 +191,9 @@ def main() -> None:
     words.add_argument("--write", metavar="NAME", help="make NAME.ipynb from the one text file that is named")
     asked = words.parse_args()
     if asked.write:
-        keep(from_text(Path(asked.names[0]).read_text("utf-8")), FOLDER / f"{asked.write.removesuffix('.ipynb')}.ipynb")
+        there = [path for path in books() if path.name.startswith(asked.write)]
+        new = FOLDER / f"{asked.write.removesuffix('.ipynb')}.ipynb"
+        keep(from_text(Path(asked.names[0]).read_text("utf-8")), there[0] if len(there) == 1 else new)
         return
     for path in books():
         if asked.names and not path.name.startswith(tuple(asked.names)):

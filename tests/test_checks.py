@@ -1,6 +1,6 @@
 """Our methods keep the contract, and check_method and check_task reject each way of breaking it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from itertools import count
@@ -19,11 +19,20 @@ from headscope.prompts import ABSENT, Pairs, Prompts
 from headscope.tasks import TASKS
 from headscope.testing import ContractError, check_method, check_task
 
+LONG = {"ablation", "mediation", "parts", "patching", "path-patching", "positions", "self-repair"}
+"""Methods whose bookkeeping the default tests check on one architecture only."""
 
-@pytest.mark.parametrize("name", METHODS)
-def test_every_method_keeps_its_contract(name: str, model: Model, architecture: str) -> None:
-    if name != "attention" and architecture not in {"gpt2", "bert"}:
-        pytest.skip("equality with plain loops covers the other architectures; this one is about bookkeeping")
+
+def contracts() -> Iterator[Any]:
+    for architecture in ("gpt2", "bert"):
+        for name in METHODS:
+            slow = [pytest.mark.slow] if architecture == "bert" and name in LONG else []
+            yield pytest.param(architecture, name, marks=slow, id=f"{architecture}-{name}")
+
+
+@pytest.mark.parametrize(("architecture", "name"), list(contracts()), indirect=["architecture"], scope="session")
+def test_every_method_keeps_its_contract(name: str, model: Model) -> None:
+    # Equality with plain loops covers the other architectures; this is about bookkeeping.
     check_method(METHODS[name], model, random_pairs())
 
 

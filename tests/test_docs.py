@@ -86,9 +86,9 @@ def known_options() -> dict[str, set[str]]:
     ("line", "part"),
     [
         ("headscope analyze mini --taks ioi", "--taks"),
-        ("headscope few mini -n many", "integer"),
+        ("headscope few mini -n many", "a whole number"),
         ("headscope frobnicate", "frobnicate"),
-        ("headscope explain mini", "text"),
+        ("headscope explain mini", "without TEXT"),
     ],
 )
 def test_a_wrong_command_is_noticed(line: str, part: str) -> None:

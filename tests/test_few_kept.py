@@ -279,7 +279,7 @@ def test_ctrl_c_keeps_the_tasks_that_were_finished(planted: Any, monkeypatch: py
     monkeypatch.setattr("headscope.judging.few_heads", stopped)
     with pytest.raises(Interrupted) as caught:
         carry_out(planted, request(**QUICK), progress=False)
-    assert caught.value.given == "interrupted after 0 of 1 tasks"
+    assert caught.value.given == "interrupted after 0 of 1 cells"
     assert caught.value.run.few == {}
     assert caught.value.run.tasks["reason"].tolist() == ["the analysis was interrupted before this task was measured"]
 

@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 import pytest
+from browser import chromium
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from plotly import graph_objects as go
@@ -14,6 +15,7 @@ from results import HOSTILE, one_score, results, task_row, view
 
 from headscope import plots
 from headscope.errors import HeadscopeError, UsageError
+from headscope.plots.pictures import WIDTH
 
 GRID = (3, 4)
 ASKED = {"task": "ioi", "method": "ablation", "score": "mean"}
@@ -125,12 +127,17 @@ def test_a_figures_frame_is_reachable() -> None:
 def test_unknown_score_and_several_models_are_said() -> None:
     with pytest.raises(UsageError, match="score 'means'") as caught:
         plots.heatmap(frame(), task="ioi", method="ablation", score="means")
-    assert caught.value.expected == "one of: ioi / ablation / mean"
+    assert str(caught.value) == (
+        "score 'means', which these scores do not have for task 'ioi', method 'ablation'\n"
+        "  expected: one of: mean\n  to fix it: did you mean 'mean'?"
+    )
+    with pytest.raises(UsageError, match=r"^task 'iou', which these scores do not have\n  expected: one of: ioi\n"):
+        plots.heatmap(frame(), task="iou", method="", score="")
     two = pd.concat([frame(), frame(model="gpt2")])
     with pytest.raises(UsageError, match="scores of 2 models\n  expected: one model: gpt2, mini\n"):
         plots.heatmap(two, **ASKED)
     assert plots.question(plots.heatmap(two, **ASKED, model="gpt2"))["model"] == "gpt2"
-    with pytest.raises(UsageError, match=r"expected: one of: \(the frame has no rows\)"):
+    with pytest.raises(UsageError, match="expected: a frame with rows"):
         plots.heatmap(frame()[:0], **ASKED)
 
 
@@ -238,6 +245,18 @@ def test_pictures_in_other_formats(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     )
     page = plots.save_picture(figure, tmp_path / "a.html").read_text(encoding="utf-8")
     assert not re.search(r"<(?:script|link)[^>]*(?:src|href)=", page)
+
+
+@pytest.mark.slow
+def test_a_png_holds_the_heads_colours(tmp_path: Path) -> None:
+    pytest.importorskip("kaleido", reason="the extra png is not installed")
+    if chromium() is None:
+        pytest.skip("no Chrome")
+    picture = plots.save_picture(plots.heatmap(frame(), **ASKED), tmp_path / "a.png")
+    data = picture.read_bytes()
+    assert data.startswith(b"\x89PNG")
+    assert int.from_bytes(data[16:20], "big") == 2 * WIDTH
+    assert len(data) > 20_000, "a page of one colour would be far smaller"
 
 
 def test_a_task_row_needs_no_reason() -> None:

@@ -152,7 +152,7 @@ def test_a_picture_of_another_score_or_name() -> None:
     assert picture(run, "ranking", Wanted(method="attention")).layout.meta["method"] == "attention"
     with pytest.raises(UsageError, match=r"picture 'heatmpa'\n  expected: .*\n  to fix it: did you mean 'heatmap'"):
         picture(run, "heatmpa")
-    with pytest.raises(UsageError, match="task 'x', method"):
+    with pytest.raises(UsageError, match=r"task 'x'\n  expected: one of: ioi, induction, agreement"):
         picture(run, "heatmap", Wanted(task="x"))
     bare = replace(run, scores=run.scores[:0], profiles=None, views=())
     for name in ("heatmap", "edges", "attention"):

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from browser import Page, chromium, page
+from browser import SCROLLED, Page, chromium, page
 from results import HOSTILE, SCORES, Results, results
 
 from headscope.errors import RunError
@@ -257,11 +257,14 @@ def test_browser_draws_everything_with_no_network_and_no_error(
     opened.requests.clear()
     opened.open(folder / f"{name}.html")
     opened.evaluate(DRAWN)
+    assert opened.evaluate("typeof CircuitsVis") == "undefined", "its script waits until a view comes near"
     opened.evaluate("document.querySelectorAll('details').forEach(item => { item.open = true })")
     svgs = "document.querySelectorAll('.plot .main-svg').length >= 3 * document.querySelectorAll('.plot').length"
     opened.evaluate(WAIT % svgs)
-    views = "[...document.querySelectorAll('[data-view]')].every(place => place.querySelector('canvas'))"
-    opened.evaluate(WAIT % views)
+    opened.evaluate(SCROLLED)
+    assert opened.evaluate(
+        "[...document.querySelectorAll('[data-view]')].every(place => place.querySelector('canvas'))"
+    )
     cells = opened.evaluate(COLOURS % "'.heatmaplayer image'")
     # 12 heatmaps a task, each with a grey layer of its own, of one colour and the clear rest; and how methods agree.
     assert len(cells) == 25 * tasks

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from browser import Page, chromium, page
+from browser import SCROLLED, Page, chromium, page
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from markupsafe import escape
@@ -243,8 +243,9 @@ def test_browser_copies_a_command_and_stays_within_a_phone(opened: tuple[Page, P
     browser.open(path, width=375, height=800)
     browser.evaluate(DRAWN)
     browser.evaluate("document.querySelectorAll('details').forEach(item => { item.open = true })")
-    browser.evaluate(
-        WAIT % "[...document.querySelectorAll('[data-view]')].every(place => place.querySelector('canvas'))"
+    browser.evaluate(SCROLLED)
+    assert browser.evaluate(
+        "[...document.querySelectorAll('[data-view]')].every(place => place.querySelector('canvas'))"
     )
     assert browser.evaluate("document.documentElement.scrollWidth") <= 375
     browser.evaluate("document.querySelector('.copy').click()")

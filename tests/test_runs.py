@@ -104,7 +104,7 @@ def test_the_heatmap_holds_the_values(run: Run) -> None:
         grids = [np.array(trace.z, dtype=float) for trace in drawn]
         expected = rows["value"].to_numpy().reshape(2, 3)
         assert any(grid.shape == (2, 3) and np.allclose(grid, expected) for grid in grids)
-    with pytest.raises(UsageError, match="task 'ioi', method 'patching'"):
+    with pytest.raises(UsageError, match="task 'ioi', which these scores do not have"):
         run.heatmap("ioi")
 
 
@@ -171,8 +171,9 @@ def test_a_file_in_place_of_the_folder_is_explained(attempt: Any, tmp_path: Path
     (tmp_path / "run").write_text("a file")
     with pytest.raises(RunError) as caught:
         attempt(tmp_path / "run")
-    assert str(caught.value).startswith(f"output folder {str(tmp_path / 'run')!r}, which cannot be written (")
-    assert str(caught.value).endswith("to fix it: choose another --out, or free some space")
+    assert str(caught.value).startswith(f"output folder {str(tmp_path / 'run')!r}, which can be no folder (")
+    assert str(caught.value).endswith(")\n  expected: a new or empty folder\n  to fix it: choose another --out")
+    assert caught.value.exit_code == 2
 
 
 @pytest.mark.parametrize(
@@ -220,7 +221,6 @@ def edit(**changes: Any) -> Any:
 @pytest.mark.parametrize(
     "change",
     [
-        spoil("run.json", None),
         spoil("run.json", b"{"),
         spoil("run.json", b"\xff\xfe"),
         spoil("run.json", b"[1, 2]"),
@@ -248,8 +248,18 @@ def test_a_folder_that_is_no_run_is_explained(folder: Path, change: Any) -> None
     assert caught.value.fix == "check the path, or run the analysis again"
 
 
+@pytest.mark.parametrize("name", ["scores.parquet", "tasks.parquet", "examples/views.safetensors"])
+def test_a_file_that_is_missing_is_named(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    with pytest.raises(RunError) as caught:
+        open_run(folder)
+    assert caught.value.given.startswith(f"run folder {str(folder)!r}: ")
+    assert name in caught.value.given
+    assert caught.value.exit_code == 1
+
+
 def test_a_folder_that_is_not_there_is_explained(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"run folder .*none.*: FileNotFoundError: .*No such file"):
+    with pytest.raises(RunError, match=r"run folder .*none.*, which is not there\n"):
         open_run(tmp_path / "none")
 
 

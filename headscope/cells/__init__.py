@@ -11,17 +11,20 @@
 
 from headscope.cells.code import code
 from headscope.cells.file import Cell, Damaged, dump, parse
+from headscope.cells.kept import Kept, Unkept
 from headscope.cells.keys import canonical, key_of
 from headscope.cells.lock import locked
-from headscope.cells.packing import frame_from, frame_in, packed, unpacked
+from headscope.cells.packing import frame_from, frame_in, packed, row_from, unpacked
 from headscope.cells.store import Store, Tally, read_cells
 from headscope.cells.writing import write_whole
 
 __all__ = [
     "Cell",
     "Damaged",
+    "Kept",
     "Store",
     "Tally",
+    "Unkept",
     "canonical",
     "code",
     "dump",
@@ -32,6 +35,7 @@ __all__ = [
     "packed",
     "parse",
     "read_cells",
+    "row_from",
     "unpacked",
     "write_whole",
 ]

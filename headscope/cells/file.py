@@ -5,14 +5,18 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from headscope.cells.keys import key_of
+from headscope.frames import check_plain
 
 SCHEMA = 1
 """Of the files; part of every key."""
+LARGEST = 2**31
+"""Bytes of the largest cell that is read."""
 
 _NO_SUM = "0" * 64
 _SUM = re.compile(rb'"sha256":"([0-9a-f]{64})"')
@@ -70,6 +74,23 @@ def dump(cell: Cell) -> bytes:
     return _with_sum(blank, hashlib.sha256(blank).hexdigest())
 
 
+def read(path: Path) -> Cell:
+    """The cell in a file.
+
+    Args:
+        path: the file.
+
+    Raises:
+        Damaged: if it is no plain file, larger than `LARGEST`, or as for `parse`.
+        OSError: if it cannot be read.
+    """
+    try:
+        check_plain(path, most=LARGEST)
+    except ValueError as problem:
+        raise Damaged(str(problem)) from problem
+    return parse(path.read_bytes())
+
+
 def parse(data: bytes) -> Cell:
     """What `dump` wrote.
 
@@ -84,17 +105,29 @@ def parse(data: bytes) -> Cell:
         Traceback (most recent call last):
         headscope.cells.file.Damaged: the checksum does not fit: the file was cut short or changed
     """
-    from safetensors.numpy import load
-
     found = _SUM.search(data, 8, _header_end(data))
     if found is None:
         raise Damaged("there is no checksum in its header: this is no cell of headscope")
     if hashlib.sha256(_with_sum(data, _NO_SUM)).hexdigest().encode() != found[1]:
         raise Damaged("the checksum does not fit: the file was cut short or changed")
+    try:
+        return _told(data)
+    except Damaged:
+        raise
+    except Exception as problem:  # a checksum is no signature: what else wrote the file may have written anything
+        reason = " ".join(str(problem).split())
+        raise Damaged(f"it holds no cell ({type(problem).__name__}: {reason:.200})") from problem
+
+
+def _told(data: bytes) -> Cell:
+    from safetensors.numpy import load
+
     header = json.loads(data[8 : _header_end(data)])
     about = json.loads(header["__metadata__"]["about"])
     if about["schema"] != SCHEMA:
-        raise Damaged(f"it is of schema {about['schema']}, not {SCHEMA}: another headscope wrote it")
+        raise Damaged(f"it is of schema {about['schema']!r:.40}, not {SCHEMA}: another headscope wrote it")
+    if not (isinstance(about["kind"], str) and all(isinstance(about[name], dict) for name in ("what", "notes"))):
+        raise Damaged("it does not say what it is")
     cell = Cell(kind=about["kind"], what=about["what"], notes=about["notes"], arrays=load(data))
     if cell.key != about["key"]:
         raise Damaged("its key is not the hash of what it says it is")

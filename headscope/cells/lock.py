@@ -10,6 +10,7 @@ from pathlib import Path
 
 from headscope.cells.writing import write_whole
 from headscope.errors import RunError
+from headscope.frames import read_record
 
 LOCK, HOLDER = ".lock", ".lock.holder"
 """The file that is locked, and the one that says by whom, which goes with the lock."""
@@ -74,7 +75,7 @@ def holder(folder: Path) -> str:
         folder: the folder.
     """
     try:
-        told = json.loads((folder / HOLDER).read_bytes())
+        told = read_record(folder / HOLDER, most=1 << 16)
         return f"process {int(told['pid'])} on {str(told['host'])[:64]!r} (since {str(told['since'])[:40]})"
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, OverflowError, RecursionError):
         return "another process"

@@ -43,6 +43,31 @@ def unpacked(arrays: Mapping[str, np.ndarray]) -> Any:
         raise ValueError("a record with too many brackets within brackets") from problem
 
 
+def row_from(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """What `packed` was given, where that is the row of a table: texts, numbers and truth values by name.
+
+    Args:
+        arrays: of a cell.
+
+    Raises:
+        LookupError: if there is no record in it.
+        ValueError: if it is something else.
+
+    Example:
+        >>> row_from(packed({"accuracy": 0.5}))
+        {'accuracy': 0.5}
+        >>> row_from(packed([1]))
+        Traceback (most recent call last):
+        ValueError: a record that is no row of a table
+    """
+    found = unpacked(arrays)
+    if not isinstance(found, dict) or not all(
+        each is None or isinstance(each, (str, int, float)) for each in found.values()
+    ):
+        raise ValueError("a record that is no row of a table")
+    return found
+
+
 def frame_in(frame: pd.DataFrame) -> np.ndarray:
     """A table as the bytes of a parquet file.
 

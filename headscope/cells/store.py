@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from headscope.cells.file import Cell, Damaged, dump, parse
+from headscope.cells.file import Cell, Damaged, dump, read
 from headscope.cells.writing import leftovers, write_whole
 
 Made = TypeVar("Made")
@@ -80,7 +80,7 @@ class Store:
             return None
         path = self.place(key)
         try:
-            cell = parse(path.read_bytes())
+            cell = read(path)
         except FileNotFoundError:
             return None
         except (OSError, Damaged) as error:
@@ -125,7 +125,9 @@ class Store:
         if what is not None and (cell := self.find(key)) is not None:
             try:
                 made = unpack(cell.arrays)
-            except (LookupError, ValueError, TypeError, OSError) as error:
+            except MemoryError:
+                raise
+            except Exception as error:  # what is not of headscope's making can raise nearly every built-in error
                 self.tally.damaged.append(f"{key[:2]}/{key}{ENDING}: {type(error).__name__}: {error}")
             else:
                 self.tally.reused.append(kind)
@@ -159,7 +161,7 @@ def read_cells(folder: Path) -> Iterator[tuple[Path, Cell | Damaged]]:
     """
     for path in sorted(folder.glob(f"??/*{ENDING}")):
         try:
-            cell = parse(path.read_bytes())
+            cell = read(path)
             found = (
                 cell if path.stem == cell.key and path.parent.name == cell.key[:2] else Damaged("it has another name")
             )

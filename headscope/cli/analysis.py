@@ -6,7 +6,7 @@ import os
 import sys
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from headscope.cli import complete, folders, hints, names, options, spreading
 from headscope.cli.finishing import finish, tell_cells
@@ -25,9 +25,10 @@ EPILOG = (
     "  headscope analyze ./my-model --offline     a local Hugging Face directory\n"
     "  headscope analyze gpt2 -t lambada:test.jsonl   a task from a file\n"
     "  headscope analyze gpt2 -t ioi,induction -m patching --json > top.json\n\n"
-    "[bold]It goes on where it stopped[/bold]: every part is kept as soon as it is\n"
-    "finished. After Ctrl-C, a crash or a power cut the same command computes the\n"
-    "rest; with more -n, -t or -m and the same --out it computes what is new.\n\n"
+    "[bold]It goes on where it stopped[/bold]: every cell (a method on a task)\n"
+    "is kept as soon as it is finished. After Ctrl-C, a crash or a power cut the\n"
+    "same command computes the rest; with more -n, -t or -m and the same --out it\n"
+    "computes what is new.\n\n"
     "Exit codes: 0 done, 1 failed, 2 bad input, 130 stopped by Ctrl-C."
 )
 _Tasks = Annotated[
@@ -68,6 +69,7 @@ _Examples = Annotated[
         "--examples",
         panel=WHAT,
         metavar="N",
+        span=options.MANY,
         help="Examples per task: time grows with it, intervals shrink with its square root.",
     ),
 ]
@@ -87,6 +89,8 @@ def analyze(  # noqa: PLR0913 - one parameter for each option of the command
     no_roles: _NoRoles = False,
     seed: options.Seed = 0,
     device: options.Device = "auto",
+    device_map: options.DeviceMap = None,
+    max_memory: options.MaxMemory = None,
     dtype: options.Dtype = "float32",
     batch_size: options.BatchSize = 128,
     memory: options.Memory = None,
@@ -129,18 +133,25 @@ def analyze(  # noqa: PLR0913 - one parameter for each option of the command
     )  # fmt: skip
     request = request_of(model, plan, dtype=dtype, device=device)
     place = folders.default_folder(model)
-    folder = out or (spreading.folder_of_shard(place, shard) if shard else folders.for_request(place, request))
+    chosen_place = out or (spreading.folder_of_shard(place, shard) if shard else None)
     show = not (quiet or as_json) and sys.stderr.isatty()
-    with folders.no_litter(folder), resuming(folder, request=request, refresh=refresh) as home:
-        loaded = load(model, device=device, dtype=dtype, offline=offline)
-        try:
-            run = execute(loaded, plan, progress=show, command=command_line(), executor=chosen, home=home)
-        except Interrupted as stop:
-            if len(stop.run.scores):
-                _finish(stop.run, folder, model, quiet=quiet, as_json=as_json)
-            raise
-        _finish(run, folder, model, quiet=quiet, as_json=as_json)
-        spreading.tell(chosen, folder, quiet=quiet)
+    loading = {"device": device, "device_map": device_map, "max_memory": max_memory, "dtype": dtype, "offline": offline}
+    loaded: Any = None
+
+    def begin(folder: Path) -> None:
+        nonlocal loaded
+        with folders.no_litter(folder), resuming(folder, request=request, refresh=refresh) as home:
+            loaded = load(model, **loading) if loaded is None else loaded
+            try:
+                run = execute(loaded, plan, progress=show, command=command_line(), executor=chosen, home=home)
+            except Interrupted as stop:
+                if len(stop.run.scores):
+                    _finish(stop.run, folder, model, quiet=quiet, as_json=as_json)
+                raise
+            _finish(run, folder, model, quiet=quiet, as_json=as_json)
+            spreading.tell(chosen, folder, quiet=quiet)
+
+    folders.first_fitting(iter([chosen_place]) if chosen_place else folders.candidates(place, request), begin)
 
 
 def _finish(run: Run, folder: Path, model: str, *, quiet: bool, as_json: bool) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from headscope.cli import complete, hints, names
+from headscope.cli import complete, folders, hints, names, options
 from headscope.cli.command import Group, register
 from headscope.cli.options import option
 from headscope.errors import UsageError
@@ -35,15 +35,24 @@ EPILOG_EVALUATE = (
     "  headscope mini evaluate --model my-mini/model --json\n\n"
     "Exit codes: 0 done, 1 failed, 2 bad input, 130 stopped by Ctrl-C."
 )
-_Seed = Annotated[int, option("--seed", metavar="N", least=0, help="Of the initial weights and of the texts.")]
+SEEDS, STEPS, DOCUMENTS = (0, options.SEEDS[1]), (1, options.MANY[1]), (10, options.MANY[1])
+"""The numbers that are accepted."""
+_Seed = Annotated[int, option("--seed", metavar="N", span=SEEDS, help="Of the initial weights and of the texts.")]
 _Steps = Annotated[
     int | None,
-    option("--steps", metavar="N", least=1, help="Optimiser steps, and no finish; by default the recipe's."),
+    option(
+        "--steps",
+        metavar="N",
+        span=STEPS,
+        help="Optimiser steps, and no finish; by default the recipe's.",
+    ),
 ]
 _Device = Annotated[
     str, option("--device", metavar="NAME", offer=complete.among(names.DEVICES[1:]), help="cpu or cuda.")
 ]
-_Documents = Annotated[int, option("-n", "--examples", metavar="N", least=10, help="Held-out documents per family.")]
+_Documents = Annotated[
+    int, option("-n", "--examples", metavar="N", span=DOCUMENTS, help="Held-out documents per family.")
+]
 
 
 def train(
@@ -65,10 +74,11 @@ def train(
     from headscope.models.loading import _device
     from headscope.runs import check_writable
 
-    check_writable(out)
     device = str(_device(device))
     recipe = Recipe(seed=seed) if steps is None else Recipe(seed=seed, steps=steps, finish=0)
-    target = run(recipe, out, device=device, progress=not (quiet or as_json) and sys.stderr.isatty())
+    with folders.no_litter(out):
+        check_writable(out, ours=("checkpoint.safetensors", "checkpoint.partial", "curve.jsonl", "model"))
+        target = run(recipe, out, device=device, progress=not (quiet or as_json) and sys.stderr.isatty())
     sys.stdout.write(_as_json({"model": str(target)}) if as_json else f"model: {target}\n")
     hints.tell(hints.command("mini", "evaluate", "--model", target), quiet=quiet, as_json=as_json)
 
@@ -79,7 +89,7 @@ def evaluate(
         option("--model", metavar="MODEL", offer=complete.models, help="mini, or the model/ folder of a training."),
     ] = "mini",
     n: _Documents = 300,
-    seed: Annotated[int, option("--seed", metavar="N", least=0, help="Of the documents; the card uses 0.")] = 1,
+    seed: Annotated[int, option("--seed", metavar="N", span=SEEDS, help="Of the documents; the card uses 0.")] = 1,
     quiet: Annotated[bool, option("--quiet", "-q", help="No tables: print only what was not reached.")] = False,
     as_json: Annotated[bool, option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
@@ -108,12 +118,16 @@ def release(
 ) -> None:
     """Measure two trainings and write the first one's model with its card, for people and for the test."""
     from headscope.mini.card import release as write
+    from headscope.runs import check_writable
 
     lost = [str(folder) for folder in (training, other) if not (folder / "model").is_dir()]
     if lost:
         given = "; ".join(f"training {name!r}, which has no folder model" for name in lost)
         raise UsageError(given, "a folder that headscope mini train wrote to its end", "check the path")
-    missing = write(training, other, out, n=n).missing
+    files = [path.name for path in (training / "model").iterdir()]
+    with folders.no_litter(out):
+        check_writable(out, ours=(*files, "card.json", "curve.svg", "README.md"))
+        missing = write(training, other, out, n=n).missing
     card = str(out / "README.md")
     if as_json:
         sys.stdout.write(_as_json({"card": card, "missing": list(missing)}))

@@ -23,7 +23,7 @@ EPILOG = (
     "  headscope cite --bibtex           the same for LaTeX\n"
     "  headscope cite runs/gpt2          and the papers behind what this run used\n"
     "  headscope cite runs/gpt2 --bibtex > used.bib\n\n"
-    "Exit codes: 0 done, 1 failed (not a run), 2 bad input."
+    "Exit codes: 0 done, 1 failed (a damaged run), 2 bad input."
 )
 
 
@@ -121,7 +121,7 @@ def _sources(folder: Path) -> Iterator[tuple[str, str]]:
     identity = _identity(folder)
     yield from zip(("hooks", "weights and tokenizers", "q-values"), EVERY, strict=True)
     if "paper" in identity:
-        yield "the reproduction", identity["paper"]
+        yield "the reproduction", str(identity["paper"])
     if identity.get("few"):
         yield "few heads", KINDS["few heads"]
     if identity.get("probes"):
@@ -139,27 +139,27 @@ def _sources(folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def _identity(folder: Path) -> dict[str, Any]:
-    expected, fix = "a folder that a headscope command wrote", "give the folder with run.json, such as runs/mini"
+    from headscope.runs import check_run, read_record
+
+    check_run(folder)
     try:
-        found = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RunError(f"run {str(folder)!r}, which cannot be read ({error.strerror})", expected, fix) from error
-    except ValueError as error:
-        raise RunError(f"run {str(folder)!r}, whose run.json is damaged", expected, fix) from error
-    if not isinstance(found, dict):
-        raise RunError(f"run {str(folder)!r}, whose run.json is no record", expected, fix)
-    return found
+        return read_record(folder / "run.json")
+    except (OSError, ValueError, TypeError) as error:
+        given = f"run folder {str(folder)!r}, whose run.json is damaged ({error})"
+        raise RunError(given, "a record that headscope wrote", "check it: headscope verify RUN") from error
 
 
 def _names(path: Path, column: str) -> list[str]:
     """The values of one column of a table, each once; none where the run has no such table."""
-    import pandas as pd
+    from headscope.frames import check_columns, columns_of, read_frame
 
     if not path.is_file():
         return []
     try:
-        return [str(name) for name in pd.read_parquet(path, columns=[column])[column].unique()]
-    except (OSError, ValueError, KeyError) as error:
+        frame = read_frame(path)
+        check_columns(frame, columns_of(text=column), name=path.stem)
+        return [str(name) for name in frame[column].unique()]
+    except (OSError, ValueError) as error:
         raise RunError(
             f"table {str(path)!r}, which cannot be read", "a table that headscope wrote", "run the analysis again"
         ) from error

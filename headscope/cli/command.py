@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -12,7 +13,8 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from headscope.cli import options
-from headscope.errors import UsageError
+from headscope.cli.refusing import refusal, unknown_command
+from headscope.errors import HeadscopeError, UsageError
 
 
 class Command(TyperCommand):
@@ -42,25 +44,77 @@ class Command(TyperCommand):
             self.epilog = f"{self.epilog}\n\n{told}" if self.epilog else told
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """An empty value, such as that of a variable which a script forgot to set, is no default in disguise.
+        """What is wrong is told in three parts; an empty value, such as that of a variable which a script forgot to
+        set, is no default in disguise.
 
         Raises:
-            UsageError: if an option is given one.
+            UsageError: if something is.
         """
-        options = [word for param in self.params for word in param.opts if param.param_type_name == "option"]
-        pairs = [(name, value) for name, value in pairwise(args) if name in options and value == ""]
-        pairs += [(word[:-1], "") for word in args if word.endswith("=") and word[:-1] in options]
-        if pairs:
-            raise UsageError(f"an empty value of {pairs[0][0]}", "a value", "give one, or leave the option out")
-        return super().parse_args(ctx, args)
+        if ctx.resilient_parsing:
+            _leave(self.get_params(ctx))
+            return super().parse_args(ctx, args)
+        params: list[Any] = [param for param in self.params if param.param_type_name == "option"]
+        several = {word: param.multiple for param in params for word in param.opts}
+        typed = [*pairwise(args), *(word.partition("=")[::2] for word in args if "=" in word)]
+        for name, value in typed:
+            if name in several and not (value.strip(" ,") if several[name] else value):
+                raise UsageError(f"an empty value of {name}", "a value", "give one, or leave the option out")
+        with _told(ctx):
+            return super().parse_args(ctx, args)
 
     def get_help_option(self, ctx: Any) -> Any:
         """`--help` takes no value, and shows none."""
         return _bare(super().get_help_option(ctx))
 
 
+def _leave(params: Any) -> None:
+    """At Tab values are left as they were typed: what makes numbers and paths of them takes longer than the rest."""
+    for param in params:
+        param.process_value = _same
+
+
+def _same(_: Any, value: Any) -> Any:
+    return value
+
+
+@contextlib.contextmanager
+def _told(ctx: Any) -> Iterator[None]:
+    """Errors of typer's own, whichever class this version of it has for them, in three parts."""
+    try:
+        yield
+    except HeadscopeError:
+        raise
+    except Exception as problem:
+        if not hasattr(problem, "format_message") or type(problem).__name__ == "NoArgsIsHelpError":
+            raise
+        raise refusal(problem, ctx) from None
+
+
 class Group(TyperGroup):
     """A command with commands below it."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """What is wrong is told in three parts.
+
+        Raises:
+            UsageError: if something is.
+        """
+        if ctx.resilient_parsing:
+            _leave(self.get_params(ctx))
+        with _told(ctx):
+            return super().parse_args(ctx, args)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that is called.
+
+        Raises:
+            UsageError: if there is none of that name, with the nearest.
+        """
+        name = args[0]
+        if not ctx.resilient_parsing and self.get_command(ctx, name) is None:
+            known = [each for each in self.list_commands(ctx) if not self.commands[each].hidden]
+            raise unknown_command(name, known, ctx.command_path)
+        return super().resolve_command(ctx, args)
 
     def get_params(self, ctx: Any) -> Any:
         """Typer's own switches for completion, which are added late, are shown as all others are."""

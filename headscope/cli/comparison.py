@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from headscope.cli import complete, hints, names
+from headscope.cli import complete, folders, hints, names, options
 from headscope.cli.options import option
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ EPILOG = (
     "  headscope compare runs/a runs/b --figure scatter.html\n\n"
     "Analyse both with the same --task, --method, -n and --seed: then they are\n"
     "compared prompt by prompt, which shows much smaller changes.\n"
-    "Exit codes: 0 done, 1 failed (not a run), 2 bad input (nothing in common)."
+    "Exit codes: 0 done, 1 failed (a damaged run), 2 bad input."
 )
 
 
@@ -74,7 +74,9 @@ def compare(  # noqa: PLR0913 - one parameter for each option of the command
     top: Annotated[
         int | None, option("--top", metavar="K", help="Heads of the overlap. Default: 3 % of them, at least one.")
     ] = None,
-    seed: Annotated[int, option("--seed", metavar="N", help="Of resamples, halves and permutations.")] = 0,
+    seed: Annotated[
+        int, option("--seed", metavar="N", span=options.SEEDS, help="Of resamples, halves and permutations.")
+    ] = 0,
     figure: Annotated[
         Path | None,
         option("--figure", metavar="FILE", help="Draw A against B, .html or .png; one file for each task."),
@@ -87,7 +89,6 @@ def compare(  # noqa: PLR0913 - one parameter for each option of the command
     Says how far the ranks of the heads agree and how much of that is noise,
     which top heads are shared, and which heads changed, with intervals.
     """
-    from headscope.cli import folders
     from headscope.comparing import compare as compared
     from headscope.errors import UsageError
 
@@ -119,7 +120,6 @@ def _check_ending(figure: Path | None) -> None:
 
 def _draw(found: Comparison, path: Path) -> list[Path]:
     """One picture for each task's leading score; with several tasks, its name goes before the ending."""
-    from headscope.errors import RunError
     from headscope.plots import save_picture
     from headscope.plots.words import loose
 
@@ -128,15 +128,8 @@ def _draw(found: Comparison, path: Path) -> list[Path]:
     written = []
     for task in tasks:
         target = path if len(tasks) == 1 else path.with_name(f"{path.stem}-{task}{path.suffix}")
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
+        with folders.writing(target, "--figure"):
             written.append(save_picture(found.figure(task), target))
-        except OSError as error:
-            raise RunError(
-                f"figure {str(target)!r}, which cannot be written ({error.strerror})",
-                "a folder that may be written to, with some 5 MB left",
-                "choose another --figure",
-            ) from error
     return written
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from headscope.cli import complete, names, options
+from headscope.cli import complete, folders, names, options
 from headscope.cli.options import OUTPUT, WHAT, option
 
 EPILOG = (
@@ -22,7 +22,7 @@ EPILOG = (
     "coreference. Of headscope few: few, few-tradeoff, few-halves. Of headscope\n"
     "probe: depth, probe-heads, probe-use. SVG and HTML need nothing further; PNG\n"
     "needs the extra png (kaleido) and Chrome.\n\n"
-    "Exit codes: 0 done, 1 failed (not a run), 2 bad input."
+    "Exit codes: 0 done, 1 failed (a damaged run), 2 bad input."
 )
 
 
@@ -64,7 +64,8 @@ def picture(  # noqa: PLR0913 - one parameter for each option of the command
 
     wanted = Wanted(task=task, method=method, score=score, label=label, dark=dark)
     figure: Any = drawn(open_run(run), name, wanted)
-    path = save_picture(figure, out)
+    with folders.writing(out, "--out"):
+        path = save_picture(figure, out)
     if as_json:
         record = {"picture": str(path), "title": figure.layout.meta["title"], "note": figure.layout.meta["note"]}
         sys.stdout.write(json.dumps(record) + "\n")

@@ -79,7 +79,9 @@ _Run = Annotated[
         help="A run of the same model, which knows what each head does.",
     ),
 ]
-_Top = Annotated[int, option("--top", panel=OUTPUT, metavar="N", least=1, help="Heads of each sign that are printed.")]
+_Top = Annotated[
+    int, option("--top", panel=OUTPUT, metavar="N", span=(1, None), help="Heads of each sign that are printed.")
+]
 _Html = Annotated[Path | None, option("--html", panel=OUTPUT, metavar="FILE", help="Write one page, for any browser.")]
 _Out = Annotated[
     Path | None,
@@ -99,6 +101,8 @@ def explain(  # noqa: PLR0913 - one parameter for each option of the command
     run: _Run = None,
     top: _Top = 8,
     device: options.Device = "auto",
+    device_map: options.DeviceMap = None,
+    max_memory: options.MaxMemory = None,
     dtype: options.Dtype = "float32",
     offline: options.Offline = False,
     html: _Html = None,
@@ -116,14 +120,17 @@ def explain(  # noqa: PLR0913 - one parameter for each option of the command
         os.environ["HF_HUB_OFFLINE"] = "1"  # read when the Hub's client is imported
     from headscope.explaining import explain as carry_out
     from headscope.explaining.files import check_free
+    from headscope.models import load
     from headscope.pipeline import command_line
+    from headscope.runs import check_run
 
     words = _numbers(text, token, against) if ids else {"text": text, "token": token, "against": against}
     with folders.no_litter(out or Path()):
         check_free(out, html)
-        found = carry_out(
-            model, **words, at=at, run=run, device=device, dtype=dtype, offline=offline, command=command_line()
-        )
+        if run is not None:
+            check_run(run)
+        loaded = load(model, device=device, device_map=device_map, max_memory=max_memory, dtype=dtype, offline=offline)
+        found = carry_out(loaded, **words, at=at, run=run, command=command_line())
         _finish(found, out, html, top=top, quiet=quiet, as_json=as_json)
     pages = [path for path in (html, out and out / "explanation.html") if path]
     then = [hints.opened(pages[0])] if pages else [hints.command("explain", model, text, "--html", "votes.html")]

@@ -82,7 +82,7 @@ def share(value: float) -> str:
 def _votes(found: Explanation, top: int, *, wide: bool) -> Any:
     roles = bool((found.votes["role"] != "").any())
     names = ["head", "vote", "above", "looked", *(["through"] if wide else []), *(["role"] if roles else [])]
-    made = table(*names, left=("head", "looked", "through", "role"))
+    made = table(*names, left=("head", "looked", "through", "role"), brief=("role",))
     rows = found.top(top).to_dict("records")
     for place, row in enumerate(rows):
         cells = [row["label"], signed(row["vote"]), share(row["below"]), _seen(found, row["looked"], row["attention"])]

@@ -8,6 +8,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+SCORES = "values"
+"""What the cells of scores are called in the record of a run."""
+
 
 def finish(
     save: Callable[[Path], Path], folder: Path, *, show: Callable[[], None], record: Callable[[Path | None], Any],
@@ -50,8 +53,11 @@ def tell_cells(identity: Mapping[str, Any], *, quiet: bool) -> None:
     from headscope.pipeline import warnings_of
 
     cells = identity.get("cells", {})
-    before, new = (sum(cells.get(name, {}).values()) for name in ("reused", "computed"))
+    kinds = {kind for name in ("reused", "computed") for kind in cells.get(name, {})}
+    # Of an analysis those of its scores, which are what Ctrl-C counts too.
+    told_of = {SCORES} if SCORES in kinds else kinds
+    before, new = (sum(cells.get(name, {}).get(kind, 0) for kind in told_of) for name in ("reused", "computed"))
     if before and not quiet:
-        sys.stderr.write(f"headscope: {before} of {before + new} parts were there from before (--refresh: anew)\n")
+        sys.stderr.write(f"headscope: {before} of {before + new} cells were there from before (--refresh: anew)\n")
     for told in warnings_of(identity):
         sys.stderr.write(f"headscope: warning: {told}\n")

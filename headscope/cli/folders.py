@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 
@@ -50,8 +52,8 @@ def free(folder: Path) -> Path:
     return next(path for path in tries if not path.exists() or (path.is_dir() and not any(path.iterdir())))
 
 
-def for_request(folder: Path, request: str) -> Path:
-    """The folder where the same request was stopped before it came to its end, which is said; else the first free one.
+def candidates(folder: Path, request: str) -> Iterator[Path]:
+    """All folders where the same request was stopped before it came to its end, each of which is said; then a free one.
 
     Args:
         folder: the first choice.
@@ -60,14 +62,66 @@ def for_request(folder: Path, request: str) -> Path:
     from headscope.pipeline import unfinished
 
     new = free(folder)
-    numbered = (folder if i == 1 else folder.with_name(f"{folder.name}-{i}") for i in count(1))
-    for path in numbered:
+    for i in count(1):
+        path = folder if i == 1 else folder.with_name(f"{folder.name}-{i}")
         if path == new:
-            return new
+            break
         if unfinished(path, request):
             sys.stderr.write(f"headscope: going on with {path}, which was stopped\n")
-            return path
-    return new
+            yield path
+    yield new
+
+
+def first_fitting(places: Iterator[Path], begin: Callable[[Path], None]) -> None:
+    """Begin in the first folder that holds no other model's run: weights may have changed since it was stopped.
+
+    Args:
+        places: folders, best first.
+        begin: does the work in one of them.
+
+    Raises:
+        OtherModel: if there is no further folder.
+    """
+    from headscope.pipeline import OtherModel
+
+    refusal: OtherModel | None = None
+    for folder in places:
+        if refusal is not None:
+            sys.stderr.write(f"headscope: its run is of another model, or of other weights: using {folder} instead\n")
+        try:
+            begin(folder)
+        except OtherModel as error:
+            refusal = error
+        else:
+            return
+    if refusal is not None:
+        raise refusal
+
+
+@contextlib.contextmanager
+def writing(path: Path, option: str) -> Iterator[None]:
+    """What cannot be written as a file is told in three parts; its folder is made.
+
+    Args:
+        path: the file.
+        option: where it was typed, such as `--figure`.
+
+    Raises:
+        PlaceError: if what was typed can be no file.
+        RunError: if it cannot be written.
+    """
+    from headscope.errors import PlaceError, RunError
+
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        wrong = isinstance(error, (FileExistsError, NotADirectoryError, IsADirectoryError))
+        told = f"file {str(path)!r}, which cannot be written ({error.strerror or error})"
+        expected = "the name of a file in a folder that may be written to, with some 5 MB left"
+        raise (PlaceError if wrong else RunError)(told, expected, f"choose another {option}") from error
 
 
 @contextlib.contextmanager

@@ -26,13 +26,14 @@ EPILOG_MERGE = (
     "  headscope merge runs/all runs/part-1 runs/part-2\n"
     "  headscope merge runs/gpt2 runs/gpt2-ioi runs/gpt2-induction\n\n"
     "The model is not loaded. What no run has is named, with the command that\n"
-    "computes it and nothing else. Exit codes: 0 done, 1 failed."
+    "computes it and nothing else. Exit codes: 0 done, 1 failed (a damaged\n"
+    "cell, a full disk), 2 bad input (no run, runs that do not fit)."
 )
 EPILOG_VERIFY = (
     "[bold]Examples[/bold]\n"
     "  headscope verify runs/gpt2\n"
     "  headscope verify runs/gpt2 --json > checks.json\n\n"
-    "Exit codes: 0 all is as it was written, 1 something is wrong, or no run."
+    "Exit codes: 0 all is as it was written, 1 something is wrong, 2 no run."
 )
 _Json = Annotated[bool, options.as_json("what was checked, and what is wrong")]
 _Quiet = Annotated[bool, options.option("--quiet", "-q", panel=options.OUTPUT, help="Print only what is wrong.")]

@@ -11,10 +11,15 @@ from headscope.cli import complete, names
 
 WHAT, HOW, OUTPUT = "What to analyse", "How to compute it", "Where it goes"
 """Under which heading of the help an option stands."""
+Span = tuple[int | None, int | None]
+SEEDS: Span = (None, 2**63 - 1)
+"""Seeds that every generator takes; what is below 0 is refused together with whatever else is wrong."""
+MANY: Span = (None, 10**6)
+"""Numbers of examples that a machine can hold."""
 
 
 def option(
-    *words: str, panel: str | None = None, help: str, metavar: str = " ", least: int | None = None,
+    *words: str, panel: str | None = None, help: str, metavar: str = " ", span: Span = (None, None),
     offer: Callable[[str], list[str]] | None = None,
 ) -> Any:  # fmt: skip
     """An option of a command, as all of them are shown.
@@ -24,14 +29,15 @@ def option(
         panel: the heading that it stands under.
         help: what it does.
         metavar: what stands for its value; a switch has none.
-        least: the smallest number that is accepted.
+        span: the smallest and the largest number that are accepted.
         offer: what the shell offers at Tab.
     """
     return typer.Option(
         *words,
         help=help,
         metavar=metavar,
-        min=least,
+        min=span[0],
+        max=span[1],
         show_envvar=False,
         rich_help_panel=panel,
         autocompletion=offer,
@@ -87,7 +93,9 @@ Model = Annotated[
         help="[bold]mini[/bold] (bundled), a Hub name such as gpt2, or a Hugging Face directory with safetensors.",
     ),
 ]
-Seed = Annotated[int, option("--seed", panel=WHAT, metavar="N", help="Of prompts and resamples: one seed, one result.")]
+Seed = Annotated[
+    int, option("--seed", panel=WHAT, metavar="N", span=SEEDS, help="Of prompts and resamples: one seed, one result.")
+]
 Device = Annotated[
     str,
     option(
@@ -96,6 +104,26 @@ Device = Annotated[
         metavar="NAME",
         offer=complete.among(names.DEVICES),
         help="auto (cuda if there is one, else cpu), cpu, cuda, cuda:1, mps.",
+    ),
+]
+DeviceMap = Annotated[
+    str | None,
+    option(
+        "--device-map",
+        panel=HOW,
+        metavar="MAP",
+        offer=complete.among(names.MAPS),
+        help="For a model that one GPU does not hold: auto, balanced or sequential over all GPUs, "
+        "or a JSON file with a device for every part.",
+    ),
+]
+MaxMemory = Annotated[
+    str | None,
+    option(
+        "--max-memory",
+        panel=HOW,
+        metavar="SIZES",
+        help="With --device-map: the most that weights take of each device, such as 0=60GiB,1=70GiB.",
     ),
 ]
 Dtype = Annotated[

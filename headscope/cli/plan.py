@@ -20,8 +20,8 @@ EPILOG = (
     "  headscope plan ./my-model --flops 100e12   on one accelerator\n"
     "  headscope plan ./my-model --json           for a program\n\n"
     "Reads config.json and the tokenizer, no weights. Hours are those of the\n"
-    "scores of heads alone, and an order of size: single methods can be off by a\n"
-    "factor of two or three; with --flops, as good as that number.\n"
+    "scores of heads alone, and an estimate: single methods can be off by half;\n"
+    "with --flops, as good as that number.\n"
     "Exit codes: 0 done, 1 failed, 2 bad input."
 )
 _Workers = Annotated[
@@ -112,8 +112,7 @@ def _show(found: Estimate, *, quiet: bool) -> None:
     out.print(plain(told), soft_wrap=quiet)
     if not quiet:
         told = (
-            "The scores of heads alone; roles, profiles and the report come on top. "
-            "Single methods can be off by a factor of two or three."
+            "The scores of heads alone; roles, profiles and the report come on top. Single methods can be off by half."
         )
         out.print(plain(told))
 

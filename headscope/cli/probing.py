@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from headscope.cli import complete, folders, hints, names, options
-from headscope.cli.finishing import finish
+from headscope.cli.finishing import finish, tell_cells
 from headscope.cli.options import HOW, WHAT, option
+from headscope.cli.resumed import Wanted, in_folder
 
 if TYPE_CHECKING:
+    from headscope.pipeline import Home
     from headscope.runs import Run
 
 EPILOG = (
@@ -31,6 +33,10 @@ EPILOG = (
     "before, a control task and the same model with random weights. What the\n"
     "strongest heads' probes read is then removed: does the task suffer that\n"
     "turns on it? Present is not used.\n\n"
+    "[bold]It goes on where it stopped[/bold]: every cell (a set of labels) is kept\n"
+    "as soon as it is finished. After Ctrl-C, a crash or a power cut the same\n"
+    "command probes the rest; with more labels and the same --out it probes what is\n"
+    "new.\n\n"
     "Exit codes: 0 done, 1 failed, 2 bad input, 130 stopped by Ctrl-C."
 )
 EPILOG_HIERARCHY = (
@@ -43,6 +49,8 @@ EPILOG_HIERARCHY = (
     "and reasoning (which name is the indirect object, which rule applies). The\n"
     "depth at which each is gained has an interval, and the order of the stages a\n"
     "test.\n\n"
+    "[bold]It goes on where it stopped[/bold]: every cell (a set of labels) is kept\n"
+    "as soon as it is finished, and the same command probes the rest.\n\n"
     "Exit codes: 0 done, 1 failed, 2 bad input, 130 stopped by Ctrl-C."
 )
 _Labels = Annotated[
@@ -86,6 +94,7 @@ _Instances = Annotated[
         "--instances",
         panel=WHAT,
         metavar="N",
+        span=options.MANY,
         help="Words (or pairs, or prompts) of each label at most, drawn by passage. From 100.",
     ),
 ]
@@ -115,11 +124,14 @@ def probe(  # noqa: PLR0913 - one parameter for each option of the command
     no_bits: _NoBits = False,
     repair: _Repair = False,
     device: options.Device = "auto",
+    device_map: options.DeviceMap = None,
+    max_memory: options.MaxMemory = None,
     dtype: options.Dtype = "float32",
     batch_size: options.BatchSize = 32,
     memory: options.Memory = None,
     offline: options.Offline = False,
     out: _Out = None,
+    refresh: options.Refresh = False,
     quiet: options.Quiet = False,
     as_json: _Json = False,
 ) -> None:
@@ -133,8 +145,8 @@ def probe(  # noqa: PLR0913 - one parameter for each option of the command
              "sites": folders.names(site) or ("z", "resid"), "kind": kind, "n": n,
              "seed": seed, "untrained": not no_twin, "use": not no_use, "bits": not no_bits, "repair": repair,
              "batch_size": batch_size, "memory": memory}  # fmt: skip
-    place = out or _place(model, "probes")
-    _run(model, asked, place, {"device": device, "dtype": dtype, "offline": offline}, quiet=quiet, as_json=as_json)
+    loading = {"device": device, "device_map": device_map, "max_memory": max_memory, "dtype": dtype, "offline": offline}
+    _run(model, asked, loading, Place(out, "-probes", refresh), quiet=quiet, as_json=as_json)
 
 
 def hierarchy(  # noqa: PLR0913 - one parameter for each option of the command
@@ -146,11 +158,14 @@ def hierarchy(  # noqa: PLR0913 - one parameter for each option of the command
     twin: _Twin = False,
     repair: _Repair = False,
     device: options.Device = "auto",
+    device_map: options.DeviceMap = None,
+    max_memory: options.MaxMemory = None,
     dtype: options.Dtype = "float32",
     batch_size: options.BatchSize = 32,
     memory: options.Memory = None,
     offline: options.Offline = False,
     out: _OutDepth = None,
+    refresh: options.Refresh = False,
     quiet: options.Quiet = False,
     as_json: _Json = False,
 ) -> None:
@@ -164,17 +179,20 @@ def hierarchy(  # noqa: PLR0913 - one parameter for each option of the command
     asked = {"labels": depth_labels(), "treebanks": treebank or (), "sites": ("resid", "z"), "kind": kind, "n": n,
              "seed": seed, "untrained": twin, "use": False, "bits": False, "repair": repair, "batch_size": batch_size,
              "memory": memory}  # fmt: skip
-    place = out or _place(model, "hierarchy")
-    _run(model, asked, place, {"device": device, "dtype": dtype, "offline": offline}, quiet=quiet, as_json=as_json)
+    loading = {"device": device, "device_map": device_map, "max_memory": max_memory, "dtype": dtype, "offline": offline}
+    _run(model, asked, loading, Place(out, "-hierarchy", refresh), quiet=quiet, as_json=as_json)
 
 
-def _place(model: str, what: str) -> Path:
-    place = folders.default_folder(model)
-    return folders.free(place.with_name(f"{place.name}-{what}"))
+class Place(NamedTuple):
+    """Where a run goes: the folder that was asked for, what its name ends in otherwise, and whether to begin anew."""
+
+    out: Path | None
+    ending: str
+    refresh: bool
 
 
 def _run(
-    model: str, asked: Mapping[str, Any], folder: Path, loading: Mapping[str, Any], *, quiet: bool, as_json: bool
+    model: str, asked: Mapping[str, Any], loading: Mapping[str, Any], place: Place, *, quiet: bool, as_json: bool
 ) -> None:
     if loading["offline"]:
         os.environ["HF_HUB_OFFLINE"] = "1"  # read when the Hub's client is imported
@@ -182,20 +200,22 @@ def _run(
     from headscope.models import load
     from headscope.pipeline import Interrupted, command_line
     from headscope.replay.memory import parse
-    from headscope.runs import check_writable
 
     memory = asked["memory"]
     request = probing.request(**{**asked, "memory": None if memory is None else parse(memory)})
+    wanted = probing.wanted_of(request, model=model, device=loading["device"], dtype=loading["dtype"])
     show = not (quiet or as_json) and sys.stderr.isatty()
-    with folders.no_litter(folder):
-        check_writable(folder)
-        loaded = load(model, **loading)
+    loaded = cache(partial(load, model, **loading))
+
+    def begin(folder: Path, home: Home) -> None:
         try:
-            run = probing.carry_out(loaded, request, progress=show, command=command_line())
+            run = probing.carry_out(loaded(), request, progress=show, command=command_line(), home=home)
         except Interrupted as stop:
             _finish(stop.run, folder, model, quiet=quiet, as_json=as_json)
             raise
         _finish(run, folder, model, quiet=quiet, as_json=as_json)
+
+    in_folder(Wanted(place.out, model, place.ending, probing.KIND, wanted, place.refresh), begin)
 
 
 def _finish(run: Run, folder: Path, model: str, *, quiet: bool, as_json: bool) -> None:
@@ -203,5 +223,6 @@ def _finish(run: Run, folder: Path, model: str, *, quiet: bool, as_json: bool) -
 
     show, record = partial(depths.print_probes, run), partial(depths.as_record, run)
     finish(run.save, folder, show=show, record=record, quiet=quiet, as_json=as_json)
+    tell_cells(run.identity, quiet=quiet or as_json)
     then = (hints.opened(folder / "report.html"), *depths.next_commands(run, model))
     hints.tell(*then, quiet=quiet, as_json=as_json)

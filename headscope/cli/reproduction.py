@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from headscope.cli import complete, folders, hints, names, options
-from headscope.cli.finishing import finish
+from headscope.cli.finishing import finish, tell_cells
 from headscope.cli.options import HOW, OUTPUT, WHAT, option
 
 if TYPE_CHECKING:
@@ -32,8 +32,11 @@ EPILOG = (
     "chains, the model's own chains, other tasks and plain text. Each claim then\n"
     "holds, does not hold, or cannot be tested on this model. A model that cannot\n"
     "do the chains is refused.\n\n"
-    "Exit codes: 0 done, 1 failed, 2 bad input, 130 stopped by Ctrl-C, which keeps\n"
-    "the steps that were finished."
+    "[bold]It goes on where it stopped[/bold]: every cell (some pairs, some sets of\n"
+    "heads) is kept as soon as it is measured. After Ctrl-C, a crash or a power cut\n"
+    "the same command measures the rest; with another -n, --sets or --controls and\n"
+    "the same --out it measures what is new.\n\n"
+    "Exit codes: 0 done, 1 failed, 2 bad input, 130 stopped by Ctrl-C."
 )
 _Paper = Annotated[
     str,
@@ -58,6 +61,7 @@ _Pairs = Annotated[
         "--examples",
         panel=WHAT,
         metavar="N",
+        span=options.MANY,
         help="Pairs for each role. Default: 100, or 500 with --paper.",
     ),
 ]
@@ -91,12 +95,15 @@ def reproduce(  # noqa: PLR0913 - one parameter for each option of the command
     controls: _Controls = None,
     regardless: _Regardless = False,
     device: options.Device = "auto",
+    device_map: options.DeviceMap = None,
+    max_memory: options.MaxMemory = None,
     dtype: options.Dtype = "float32",
     batch_size: options.BatchSize = 32,
     memory: options.Memory = None,
     offline: options.Offline = False,
     plan: _Plan = False,
     out: _Out = None,
+    refresh: options.Refresh = False,
     quiet: options.Quiet = False,
     as_json: _Json = False,
 ) -> None:
@@ -104,37 +111,43 @@ def reproduce(  # noqa: PLR0913 - one parameter for each option of the command
 
     Prints the claims beside what was measured, and writes a folder:
     report.html (open it in any browser), claims.parquet, circuit/ (every
-    table) and run.json.
+    table) and run.json; and cells/, by which a run that was stopped goes on.
     """
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"  # read when the Hub's client is imported
     from headscope.deduction.costs import describe
     from headscope.methods.twins import Limits
     from headscope.models import load
-    from headscope.pipeline import command_line
+    from headscope.pipeline import command_line, resuming
     from headscope.replay.memory import parse
-    from headscope.reproducing import Interrupted, carry_out, request
-    from headscope.runs import check_writable
+    from headscope.reproducing import KIND, Interrupted, carry_out, request, request_of
 
     settings = request(paper, model, own=own, n=n, sets=sets, controls=controls, seed=seed, regardless=regardless)
     if plan:
         shape = _shape(model, dtype=dtype, device=device, offline=offline)
         sys.stdout.write((_costs_as_json if as_json else describe)(shape, settings, dtype=dtype) + "\n")
         return
-    place = folders.default_folder(model)
-    folder = out or folders.free(place.with_name(f"{place.name}-{paper}"))
+    wanted = request_of(model, settings, dtype=dtype, device=device)
     show = not (quiet or as_json) and sys.stderr.isatty()
     limits = Limits(batch_size=batch_size, memory=None if memory is None else parse(memory), progress=show)
-    with folders.no_litter(folder):
-        check_writable(folder)
-        loaded = load(model, device=device, dtype=dtype, offline=offline)
-        try:
-            found = carry_out(loaded, settings, limits=limits, command=command_line())
-        except Interrupted as stop:
-            if stop.found.circuit.found:
-                _finish(stop.found, folder, quiet, as_json)
-            raise
-        _finish(found, folder, quiet, as_json)
+    loading = {"device": device, "device_map": device_map, "max_memory": max_memory, "dtype": dtype, "offline": offline}
+    loaded: Any = None
+
+    def begin(folder: Path) -> None:
+        nonlocal loaded
+        with folders.no_litter(folder), resuming(folder, request=wanted, refresh=refresh, kind=KIND) as home:
+            loaded = load(model, **loading) if loaded is None else loaded
+            try:
+                found = carry_out(loaded, settings, limits=limits, command=command_line(), home=home)
+            except Interrupted as stop:
+                if stop.found.circuit.found:
+                    _finish(stop.found, folder, quiet, as_json)
+                raise
+            _finish(found, folder, quiet, as_json)
+
+    place = folders.default_folder(model)
+    places = folders.candidates(place.with_name(f"{place.name}-{paper}"), wanted)
+    folders.first_fitting(iter([out]) if out else places, begin)
 
 
 def _shape(model: str, *, dtype: str, device: str, offline: bool) -> Shape:
@@ -163,6 +176,7 @@ def _costs_as_json(shape: Shape, settings: Settings, *, dtype: str) -> str:
 def _finish(found: Reproduction, folder: Path, quiet: bool, as_json: bool) -> None:
     show, record = partial(print_claims, found), partial(as_record, found)
     finish(found.save, folder, show=show, record=record, quiet=quiet, as_json=as_json)
+    tell_cells(found.identity, quiet=quiet or as_json)
     hints.tell(hints.opened(folder / "report.html"), hints.command("cite", folder), quiet=quiet, as_json=as_json)
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from headscope.cli import folders, hints, options
-from headscope.cli.finishing import finish
+from headscope.cli import hints, options
+from headscope.cli.finishing import finish, tell_cells
 from headscope.cli.options import HOW, WHAT, option
+from headscope.cli.resumed import Wanted, in_folder
 
 if TYPE_CHECKING:
+    from headscope.pipeline import Home
     from headscope.runs import Run
 
 EPILOG = (
@@ -29,6 +31,9 @@ EPILOG = (
     "exceed its rule, the best rule that looks at no head, and shuffled targets.\n"
     "Heads that exceed none are unassigned. Roles that a task tests are then\n"
     "confirmed, or not, by an effect. See headscope list roles.\n\n"
+    "[bold]It goes on where it stopped[/bold]: every cell (a step) is kept as soon\n"
+    "as it is finished. After Ctrl-C, a crash or a power cut the same command takes\n"
+    "the rest; with other settings and the same --out what depends on them.\n\n"
     "Exit codes: 0 done, 1 failed, 2 bad input, 130 stopped by Ctrl-C."
 )
 _Treebanks = Annotated[list[Path] | None, options.treebanks("coreference in GUM's Entity= field if there is any")]
@@ -48,6 +53,7 @@ _Sentences = Annotated[
         "--sentences",
         panel=WHAT,
         metavar="N",
+        span=options.MANY,
         help="Sentences, of all treebanks together, drawn at random where there are more. From 20.",
     ),
 ]
@@ -73,11 +79,14 @@ def roles(  # noqa: PLR0913 - one parameter for each option of the command
     no_confirm: _NoConfirm = False,
     repair: _Repair = False,
     device: options.Device = "auto",
+    device_map: options.DeviceMap = None,
+    max_memory: options.MaxMemory = None,
     dtype: options.Dtype = "float32",
     batch_size: options.BatchSize = 32,
     memory: options.Memory = None,
     offline: options.Offline = False,
     out: _Out = None,
+    refresh: options.Refresh = False,
     quiet: options.Quiet = False,
     as_json: _Json = False,
 ) -> None:
@@ -85,15 +94,15 @@ def roles(  # noqa: PLR0913 - one parameter for each option of the command
 
     Prints the labels of every head and the best head of every relation, and
     writes a folder: report.html (open it in any browser), roles.parquet (every
-    score), labels.parquet and run.json.
+    score), labels.parquet and run.json; and cells/, by which a run that was
+    stopped goes on.
     """
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"  # read when the Hub's client is imported
-    from headscope.classifying import carry_out, request
+    from headscope.classifying import KIND, carry_out, request, wanted_of
     from headscope.models import load
     from headscope.pipeline import Interrupted, command_line
     from headscope.replay.memory import parse
-    from headscope.runs import check_writable
 
     asked = request(
         treebanks=treebank or (),
@@ -105,19 +114,21 @@ def roles(  # noqa: PLR0913 - one parameter for each option of the command
         batch_size=batch_size,
         memory=None if memory is None else parse(memory),
     )
-    place = folders.default_folder(model)
-    folder = out or folders.free(place.with_name(f"{place.name}-roles"))
+    wanted = wanted_of(asked, model=model, device=device, dtype=dtype)
     show = not (quiet or as_json) and sys.stderr.isatty()
-    with folders.no_litter(folder):
-        check_writable(folder)
-        loaded = load(model, device=device, dtype=dtype, offline=offline)
+    loading = {"device": device, "device_map": device_map, "max_memory": max_memory, "dtype": dtype, "offline": offline}
+    loaded = cache(partial(load, model, **loading))
+
+    def begin(folder: Path, home: Home) -> None:
         try:
-            run = carry_out(loaded, asked, progress=show, command=command_line())
+            run = carry_out(loaded(), asked, progress=show, command=command_line(), home=home)
         except Interrupted as stop:
             if stop.run.roles is not None:
                 _finish(stop.run, folder, model, quiet=quiet, as_json=as_json)
             raise
         _finish(run, folder, model, quiet=quiet, as_json=as_json)
+
+    in_folder(Wanted(out, model, "-roles", KIND, wanted, refresh), begin)
 
 
 def _finish(run: Run, folder: Path, model: str, *, quiet: bool, as_json: bool) -> None:
@@ -125,5 +136,6 @@ def _finish(run: Run, folder: Path, model: str, *, quiet: bool, as_json: bool) -
 
     show, record = partial(labels.print_roles, run), partial(labels.as_record, run)
     finish(run.save, folder, show=show, record=record, quiet=quiet, as_json=as_json)
+    tell_cells(run.identity, quiet=quiet or as_json)
     then = (hints.opened(folder / "report.html"), *labels.next_commands(run, model))
     hints.tell(*then, quiet=quiet, as_json=as_json)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import asdict
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from headscope.cli import complete, folders, hints, names, options
+from headscope.cli import complete, hints, names, options
 from headscope.cli.finishing import finish, tell_cells
 from headscope.cli.options import HOW, WHAT, option
+from headscope.cli.resumed import Wanted, in_folder
 
 if TYPE_CHECKING:
+    from headscope.pipeline import Home
     from headscope.runs import Run
 
 EPILOG = (
@@ -42,6 +44,7 @@ _Pairs = Annotated[
         "--examples",
         panel=WHAT,
         metavar="N",
+        span=options.MANY,
         help="Held-out pairs per task, on which heads are measured; as many again select them.",
     ),
 ]
@@ -62,6 +65,7 @@ _Sets = Annotated[
         "--sets",
         panel=HOW,
         metavar="N",
+        span=options.MANY,
         help="Random sets of heads of each size, drawn from all heads and as many from each layer. From 20.",
     ),
 ]
@@ -79,6 +83,8 @@ def few(  # noqa: PLR0913 - one parameter for each option of the command
     sets: _Sets = 100,
     no_twin: _NoTwin = False,
     device: options.Device = "auto",
+    device_map: options.DeviceMap = None,
+    max_memory: options.MaxMemory = None,
     dtype: options.Dtype = "float32",
     batch_size: options.BatchSize = 128,
     memory: options.Memory = None,
@@ -98,7 +104,7 @@ def few(  # noqa: PLR0913 - one parameter for each option of the command
         os.environ["HF_HUB_OFFLINE"] = "1"  # read when the Hub's client is imported
     from headscope.judging import carry_out, request
     from headscope.models import load
-    from headscope.pipeline import Interrupted, command_line, request_of, resuming
+    from headscope.pipeline import Interrupted, command_line, request_of
     from headscope.replay.memory import parse
     from headscope.tasks.files import split_names
 
@@ -112,19 +118,21 @@ def few(  # noqa: PLR0913 - one parameter for each option of the command
         batch_size=batch_size,
         memory=None if memory is None else parse(memory),
     )
-    place = folders.default_folder(model)
     wanted = request_of(model, asked.plan, settings=asdict(asked.settings), dtype=dtype, device=device)
-    folder = out or folders.for_request(place.with_name(f"{place.name}-few"), wanted)
     show = not (quiet or as_json) and sys.stderr.isatty()
-    with folders.no_litter(folder), resuming(folder, request=wanted, refresh=refresh, kind="few") as home:
-        loaded = load(model, device=device, dtype=dtype, offline=offline)
+    loading = {"device": device, "device_map": device_map, "max_memory": max_memory, "dtype": dtype, "offline": offline}
+    loaded = cache(partial(load, model, **loading))
+
+    def begin(folder: Path, home: Home) -> None:
         try:
-            run = carry_out(loaded, asked, progress=show, command=command_line(), home=home)
+            run = carry_out(loaded(), asked, progress=show, command=command_line(), home=home)
         except Interrupted as stop:
             if stop.run.few:
                 _finish(stop.run, folder, model, quiet=quiet, as_json=as_json)
             raise
         _finish(run, folder, model, quiet=quiet, as_json=as_json)
+
+    in_folder(Wanted(out, model, "-few", "few", wanted, refresh), begin)
 
 
 def _finish(run: Run, folder: Path, model: str, *, quiet: bool, as_json: bool) -> None:

@@ -113,7 +113,7 @@ def tell(chosen: Executor, folder: Path, *, quiet: bool) -> None:
     told: Any = getattr(getattr(chosen, "within", chosen), "told", None)
     if quiet:
         return
-    if told:
+    if told and "workers" in told:
         lost = f", {told['lost']} lost" if told["lost"] else ""
         late = f", {told['timed_out']} too late" if told["timed_out"] else ""
         where = ", ".join(told["hosts"])

@@ -32,6 +32,8 @@ LEGEND = (
     "share: of the summed absolute effects of all heads. q: Benjamini-Hochberg over all heads."
 )
 
+ROLE = " role: the surest; +1: one more, which the report names."
+
 
 def console() -> Console:
     """Where tables go: as wide as the terminal (or COLUMNS); a log, which has no width of its own, gets 120."""
@@ -76,15 +78,48 @@ def number(value: float) -> str:
 
 PROSE = 20
 """Cells that are longer and have spaces may be broken between words, in columns of words."""
+BRIEF = 14
+"""The narrowest column of roles: where there is less room, rows are printed as lists."""
+
+
+def shortened(text: str, width: int) -> str:
+    """Roles on one line: where they do not fit the surest alone, and cut if it must be, with how many others there are.
+
+    Args:
+        text: roles, the surest first, between `; `; a last part such as `+2` says how many are not named.
+        width: cells that there are.
+
+    Example:
+        >>> roles = "syntax: case to head; copying: word; +2"
+        >>> [shortened(roles, width) for width in (40, 30, 14)]
+        ['syntax: case to head; copying: word; +2', 'syntax: case to head; +3', 'syntax: c…; +3']
+    """
+    if cell_len(text) <= width:
+        return text
+    first, *others = text.split("; ")
+    more = len(others) if not others or not others[-1].startswith("+") else len(others) - 1 + int(others[-1][1:])
+    rest = f"; +{more}" if more else ""
+    kept = Text(first)
+    kept.truncate(max(width - len(rest), 1), overflow="ellipsis")
+    return kept.plain + rest
 
 
 class Fitting(Table):
-    """A table that cuts nothing: names and numbers stay whole, and where they do not fit, rows are printed as lists."""
+    """A table that fits: names and numbers stay whole, prose is broken between words, and roles are shortened to one
+    line; where even that does not fit, rows are printed as lists, with everything.
+    """
+
+    def __init__(self, *given: Any, brief: tuple[str, ...] = (), **named: Any) -> None:
+        super().__init__(*given, **named)
+        self.brief = brief
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Any]:
         """Side by side where there is room, one below the other elsewhere."""
         words = [[_text(cell) for cell in (column.header, *column.cells)] for column in self.columns]
         if self._divide(words, options.max_width):
+            for column, (title, *cells) in zip(self.columns, words, strict=True):
+                if title in self.brief:
+                    column._cells = [Text(shortened(cell, column.width or 0)) for cell in cells]
             yield from super().__rich_console__(console, options)
             return
         first, *others = words
@@ -102,9 +137,11 @@ class Fitting(Table):
             for column, most, cells in zip(self.columns, widest, words, strict=True)
         ]
         least = [
-            max(cell_len(piece) for word in cells for piece in word.split()) if broken else most
+            min(most, BRIEF) if cells[0] in self.brief
+            else max(cell_len(piece) for word in cells for piece in word.split()) if broken
+            else most
             for broken, most, cells in zip(prose, widest, words, strict=True)
-        ]
+        ]  # fmt: skip
         room = width - 2 * len(words) - sum(least)
         wanted = sum(widest) - sum(least)
         for column, most, fewest in zip(self.columns, widest, least, strict=True):
@@ -117,16 +154,17 @@ def _text(cell: object) -> str:
     return cell.plain if isinstance(cell, Text) else str(cell)
 
 
-def table(*columns: str, left: tuple[str, ...] = ()) -> Table:
+def table(*columns: str, left: tuple[str, ...] = (), brief: tuple[str, ...] = ()) -> Table:
     """An empty table without vertical rules.
 
     Args:
         columns: their titles.
         left: those that hold words.
+        brief: those that hold roles, which are shortened where there is no room for them.
     """
-    made = Fitting(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    made = Fitting(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold", brief=brief)
     for name in columns:
-        made.add_column(name, justify="left" if name in left else "right", no_wrap=name not in left)
+        made.add_column(name, justify="left" if name in left else "right", no_wrap=name not in left or name in brief)
     return made
 
 
@@ -189,12 +227,12 @@ def print_top(run: Run, k: int) -> None:
         for line in run.identity.get("agreement", []):
             if line["task"] == task:
                 out.print(plain(f"attribution against {line['direction']}: {line['text']}"))
-    out.print(Text(LEGEND, style="dim"))
+    out.print(Text(LEGEND + (ROLE if role_of else ""), style="dim"))
 
 
 def _ranking(rows: pd.DataFrame, role_of: Mapping[str, str]) -> Table:
     names = ["head", "effect [95 %]", "rank [95 %]", "share", "q"] + (["role"] if role_of else [])
-    made = table(*names, left=("head", "role"))
+    made = table(*names, left=("head", "role"), brief=("role",))
     for row in rows.to_dict("records"):
         rank = (
             "-" if math.isnan(row["rank_low"]) else f"{row['rank']:.0f} [{row['rank_low']:.0f}, {row['rank_high']:.0f}]"

@@ -11,12 +11,13 @@ from headscope.comparing.cells import Cell, Prompting, cell
 from headscope.comparing.draws import draw
 from headscope.comparing.reading import Key
 from headscope.comparing.result import HEADS, Comparison
-from headscope.errors import UsageError
+from headscope.errors import UsageError, meant, refusing, together
 from headscope.plots.words import loose, said
 from headscope.report import LEADING
 from headscope.runs import Run, open_run
 
 
+@refusing("runs that cannot be compared", "two runs as headscope made them")
 def compare(  # noqa: PLR0913 - the one call that users write: each word is an option of the command
     run_a: Run | str | Path,
     run_b: Run | str | Path,
@@ -95,21 +96,20 @@ def _opened(run: Run | str | Path) -> Run:
 
 
 def _chosen(both: list[Key], tasks: tuple[str, ...], methods: tuple[str, ...]) -> list[Key]:
-    problems = []
+    problems, fix = [], "name what both runs have, or leave it out"
     for place, (kind, asked) in enumerate((("task", tasks), ("method", methods))):
         have = list(dict.fromkeys(key[place] for key in both))
         problems += [
-            (f"{kind} {name!r}", f"{kind}s of both runs: {', '.join(have)}") for name in asked if name not in have
+            (f"{kind} {name!r}", f"{kind}s of both runs: {', '.join(have)}", meant(name, have, fix))
+            for name in asked
+            if name not in have
         ]
     chosen = [key for key in both if key[0] in (tasks or key) and key[1] in (methods or key)]
     if not chosen and not problems:
         there = ", ".join(dict.fromkeys(f"{task} by {method}" for task, method, _ in both))
-        problems.append((f"{' or '.join(tasks)} by {' or '.join(methods)}", f"one of: {there}"))
+        problems.append((f"{' or '.join(tasks)} by {' or '.join(methods)}", f"one of: {there}", fix))
     if problems:
-        given, expected = zip(*problems, strict=True)
-        raise UsageError(
-            "; ".join(given), "; ".join(dict.fromkeys(expected)), "name what both runs have, or leave it out"
-        )
+        raise together([UsageError(*problem) for problem in problems])
     return chosen
 
 

@@ -33,6 +33,10 @@ MEASURES = {
 }
 """What is measured on chains."""
 
+ON_CHAINS = {name: "nats" if name == "surprisal" else "share" for name in MEASURES}
+ON_TEXT, ON_TASK = {"loss": "nats"}, {"accuracy": "share"}
+"""What is measured in each place, with its unit."""
+
 LOWER_IS_WORSE = ("step_accuracy", "exact", "accuracy", "answer")
 """Measures that fall when something is lost; the others rise."""
 
@@ -97,12 +101,11 @@ def on_chains(
         [1.0, 0.0]
     """
     reads, heard = gold_tokens(chains), vocabulary_of(chains, model.vocabulary)
-    units = {name: "nats" if name == "surprisal" else "share" for name in MEASURES}
 
     def measured(batch: Batch, read: Read) -> dict[str, np.ndarray]:
         return _measured(chains.select(batch.rows), batch.reads, read, heard)
 
-    return _sweep(model, chains, reads, sets, _Sweep("chains", tuple(modes), seed, progress, units, measured))
+    return _sweep(model, chains, reads, sets, _Sweep("chains", tuple(modes), seed, progress, ON_CHAINS, measured))
 
 
 def on_text(
@@ -126,7 +129,7 @@ def on_text(
     def measured(batch: Batch, read: Read) -> dict[str, np.ndarray]:
         return {"loss": _mean(batch.reads, -read.log_probability)}
 
-    asked = _Sweep(text.name, tuple(modes), seed, progress, {"loss": "nats"}, measured)
+    asked = _Sweep(text.name, tuple(modes), seed, progress, ON_TEXT, measured)
     return _sweep(model, text.prompts, text.reads, sets, asked)
 
 
@@ -162,9 +165,7 @@ def on_task(
         check_mode(mode)
         lost = ablate_sets(model, judged, [(), *sets], kind=mode, seed=seed, limits=limits).numpy()
         values = {"accuracy": intact - lost}
-        found.append(
-            Lost(where=pairs.task, mode=mode, values=values, groups=pairs.groups.numpy(), units={"accuracy": "share"})
-        )
+        found.append(Lost(where=pairs.task, mode=mode, values=values, groups=pairs.groups.numpy(), units=ON_TASK))
     return found
 
 

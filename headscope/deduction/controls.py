@@ -10,13 +10,13 @@ import torch
 from jaxtyping import Float
 
 from headscope import statistics
-from headscope.deduction.confidence import ALL, THREE, confidence_table, force
+from headscope.deduction.confidence import ALL, THREE, Forced, confidence_table
 from headscope.deduction.heads import KINDS, RANKED, Effects, Selected, alone, union
 from headscope.deduction.layers import depth
 from headscope.errors import TaskError
 from headscope.methods.twins import DEFAULTS, Limits, twins
 from headscope.models import Model
-from headscope.tasks.chains import Chains, RolePairs
+from headscope.tasks.chains import RolePairs
 
 TRAINED, UNTRAINED, SHUFFLED = "trained", "untrained", "shuffled"
 BESIDE = {
@@ -192,21 +192,16 @@ def _part(means: Float[np.ndarray, "resample head"], chosen: np.ndarray) -> Floa
     return np.where(total > 0, means[:, chosen].sum(1) / np.where(total > 0, total, 1), np.nan)
 
 
-def change(
-    model: Model, pairs: RolePairs, *, control: str, role: str, seed: int, limits: Limits = DEFAULTS
-) -> pd.DataFrame:
+def changes(model: Model, pairs: RolePairs, *, limits: Limits = DEFAULTS) -> Float[np.ndarray, "example metric"]:
     """How much there is to be explained: the answer's probability after the clean prompt, less after the corrupted one.
 
     Args:
         model: the model.
         pairs: clean and corrupted chains of one role.
-        control: a key of `BESIDE`.
-        role: the corruption.
-        seed: of the resamples.
         limits: how much at once.
 
     Returns:
-        `CONTROLS`, a row in probability and one in logits. Cost: two forwards of each example.
+        That of each example in probability, and in logits. Cost: two forwards of each example.
     """
     portions = [
         torch.stack([
@@ -215,7 +210,25 @@ def change(
         ], 1)
         for both in twins(model, pairs, limits, ("probability",))
     ]  # fmt: skip
-    values, groups = torch.cat(portions).double().cpu().numpy(), pairs.groups.cpu().numpy()
+    return torch.cat(portions).double().cpu().numpy()
+
+
+def change_table(
+    values: Float[np.ndarray, "example metric"], pairs: RolePairs, *, control: str, role: str, seed: int
+) -> pd.DataFrame:
+    """The mean of `changes`.
+
+    Args:
+        values: from `changes`.
+        pairs: what it was given.
+        control: a key of `BESIDE`.
+        role: the corruption.
+        seed: of the resamples.
+
+    Returns:
+        `CONTROLS`, a row in probability and one in logits. Cost: no forward pass.
+    """
+    groups = pairs.groups.cpu().numpy()
     low, high = statistics.interval(values, groups, seed=seed)
     told = {"control": control, "role": role, "kind": "", "n": len(pairs), "groups": len(np.unique(groups))}
     rows = [
@@ -257,23 +270,18 @@ def chosen_by(
     return pd.DataFrame([{**told, **row} for row in rows], columns=pd.Index(CONTROLS))
 
 
-def confidence_of(
-    model: Model, chains: Chains, *, control: str, threshold: float, shots: int, seed: int
-) -> pd.DataFrame:
+def confidence_of(forced: Forced, *, control: str, threshold: float, seed: int) -> pd.DataFrame:
     """How many gold tokens are right, how many uncertain, and how many of these are of the three components.
 
     Args:
-        model: the twin.
-        chains: gold chains.
+        forced: gold tokens with the twin's probabilities.
         control: a key of `BESIDE`.
         threshold: gold tokens below this probability are uncertain.
-        shots: of how many solved problems tokens are read, from the last.
         seed: of the resamples.
 
     Returns:
-        `CONTROLS`. Cost: a forward for each chain.
+        `CONTROLS`. Cost: no forward pass.
     """
-    forced = force(model, chains, shots=shots)
     table: Any = confidence_table(forced, seed=seed, thresholds=(threshold,))
     sure: Any = table[table["unit"] != "nats"].set_index("component")
     three, every = sure.loc[THREE], sure.loc[ALL]

@@ -183,6 +183,10 @@ def write(
     return tuple(texts)
 
 
+Texts = dict[tuple[str, int], tuple[str, ...]]
+"""What was written, by mode and set; set 0 is empty."""
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Written:
     """Own chains under several sets of removed heads.
@@ -193,7 +197,7 @@ class Written:
     """
 
     lost: tuple[Lost, ...]
-    texts: dict[tuple[str, int], tuple[str, ...]]
+    texts: Texts
 
 
 def on_own_chains(
@@ -214,6 +218,23 @@ def on_own_chains(
     Returns:
         The measures of `OWN`, and the texts. Cost: that of `write` for each set and mode.
     """
+    return judged(chains, own_texts(model, chains, sets, modes=modes, seed=seed, progress=progress))
+
+
+def own_texts(
+    model: Model, chains: Chains, sets: Sequence[HeadSet], *, modes: Sequence[str] = MODES, seed: int = 0,
+    progress: bool = False,
+) -> Texts:  # fmt: skip
+    """The model's own chains as text; what `on_own_chains` judges.
+
+    Args:
+        model: as for `on_own_chains`.
+        chains: as for `on_own_chains`.
+        sets: as for `on_own_chains`.
+        modes: as for `on_own_chains`.
+        seed: as for `on_own_chains`.
+        progress: as for `on_own_chains`.
+    """
     size = max(1, TOKENS.get(model.device.type, 4096) // chains.tokens.shape[1])
     tables = [None, *(removed(model.grid, each) for each in sets)]
     texts: dict[tuple[str, int], list[str]] = {(mode, at): [] for mode in modes for at in range(len(tables))}
@@ -226,16 +247,29 @@ def on_own_chains(
                 acts = heads is not None and bool(heads.any())
                 removal = Removal(heads=heads, values=instead[mode]) if acts and heads is not None else None
                 texts[mode, at] += intact if removal is None else write(model, chains, rows, removal)
+    return {key: tuple(found) for key, found in texts.items()}
+
+
+def judged(chains: Chains, texts: Texts) -> Written:
+    """Own chains measured against the gold ones.
+
+    Args:
+        chains: whose problems were asked.
+        texts: from `own_texts`.
+
+    Returns:
+        The measures of `OWN`, and the texts. Cost: no forward pass.
+    """
     gold = [parse(gold_text(chain), chain.form) for chain in chains.chains]
     units = dict.fromkeys(OWN, "share")
     lost = [
         Lost(
             where="own chains", mode=mode, groups=chains.groups.numpy(), units=units,
-            values=_measures([texts[mode, at] for at in range(len(tables))], chains, gold),
+            values=_measures([found for (each, _), found in texts.items() if each == mode], chains, gold),
         )
-        for mode in modes
+        for mode in dict.fromkeys(mode for mode, _ in texts)
     ]  # fmt: skip
-    return Written(lost=tuple(lost), texts={key: tuple(found) for key, found in texts.items()})
+    return Written(lost=tuple(lost), texts=texts)
 
 
 def _measures(

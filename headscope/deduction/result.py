@@ -7,9 +7,11 @@ from typing import Any
 
 import pandas as pd
 
+from headscope.deduction.checking import check_circuit
 from headscope.deduction.heads import Selected, union
 from headscope.deduction.sets import HeadSet
 from headscope.errors import HeadscopeError, RunError
+from headscope.frames import read_frame, read_record
 from headscope.grid import Grid
 
 FRAMES = ("confidence", "tokens", "lens", "heads", "layers", "depths", "edges", "controls", "ablation", "chains")
@@ -143,14 +145,15 @@ def read_circuit(folder: Path) -> Circuit:
             f"a folder without {', '.join(missing)}", "a circuit as Circuit.save writes it", "name the folder it is in"
         )
     try:
-        held = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        frames = {name: pd.read_parquet(folder / f"{name}.parquet") for name in FRAMES}
+        held = read_record(folder / RECORD)
+        frames = {name: read_frame(folder / f"{name}.parquet") for name in FRAMES}
         selected, traversal = (tuple(_selected(each) for each in held.pop(name)) for name in ("selected", "traversal"))
         grid, notes = Grid(*held.pop("grid")), tuple(held.pop("notes"))
+        check_circuit(grid, frames, held)
         parts: dict[str, Any] = {**held, **frames}
         return Circuit(grid=grid, notes=notes, selected=selected, traversal=traversal, **parts)
-    except (ValueError, KeyError, TypeError) as problem:
-        given = f"a circuit that cannot be read: {problem}"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as problem:
+        given = f"a circuit that cannot be read: {problem!s:.300}"
         raise RunError(given, "files as Circuit.save writes them", "run it again") from problem
 
 

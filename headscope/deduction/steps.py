@@ -1,28 +1,30 @@
 """The steps of the study, in their order: each reads what those before it found, and adds to it."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 import pandas as pd
 import torch
 
 from headscope.deduction import controls as beside
-from headscope.deduction.ablation import Lost, Sets, ablation_table, drawn, on_chains, on_task, on_text
-from headscope.deduction.confidence import THRESHOLDS, confidence_table, force, token_table
+from headscope.deduction.ablation import Lost, Sets, ablation_table, drawn
+from headscope.deduction.confidence import THRESHOLDS, confidence_table, token_table
 from headscope.deduction.forward import program_of
-from headscope.deduction.freerun import chain_table, on_own_chains, require_able
-from headscope.deduction.heads import Effects, head_table, merged, role_effects, select, union
+from headscope.deduction.freerun import chain_table
+from headscope.deduction.heads import Effects, head_table, merged, select, union
 from headscope.deduction.layers import depth, layer_scores
-from headscope.deduction.lens import lens_table, readable
-from headscope.deduction.paths import edge_table, nodes_of, path_effects
+from headscope.deduction.lens import lens_table
+from headscope.deduction.measuring import Subject, changes_of, effects_of, forced_of, paths_of, readable_of
+from headscope.deduction.paths import edge_table, nodes_of
+from headscope.deduction.removing import Removing, lost_on_chains, lost_on_task, lost_on_text, own_chains_of
 from headscope.deduction.sets import HeadSet
 from headscope.deduction.settings import EDGED, FREE, claimed_size, sizes
 from headscope.deduction.texts import determined, sentences
 from headscope.deduction.work import TRAVERSAL, Role, Work
 from headscope.errors import ModelError, TaskError, UsageError
-from headscope.models import Model, untrained
+from headscope.models import untrained
 from headscope.prompts import Pairs
 from headscope.tasks import TASKS
 from headscope.tasks.chains import CORRUPTIONS, RolePairs, draw_chains, pairs
@@ -40,9 +42,8 @@ def ability(work: Work) -> None:
     asked = work.settings
     chains = draw_chains(work.reader, n=asked.chains, rng=work.rng("chains"), form=asked.form, setup=asked.setup)
     work.notes.extend(chains.notes)
-    written = on_own_chains(work.model, chains, [], modes=asked.modes[:1])
-    if not asked.regardless:
-        require_able(work.model, written.lost[0], least=asked.able)
+    able = None if asked.regardless else asked.able
+    written = own_chains_of(work.own, chains, Removing(sets=(), modes=asked.modes[:1]), able=able)
     exact, right = (float(np.nanmean(written.lost[0].values[name])) for name in ("exact", "step_accuracy"))
     work.notes.append(f"own chains: {exact:.1%} of {len(chains)} exactly right, {right:.1%} of the steps")
     work.chains = chains
@@ -54,13 +55,13 @@ def readings(work: Work) -> None:
     Args:
         work: the study so far.
     """
-    forced = force(work.model, work.gold, shots=work.settings.shots)
+    forced = forced_of(work.own, work.gold, shots=work.settings.shots)
     thresholds = tuple(sorted({*THRESHOLDS, work.settings.threshold}))
     confidence = confidence_table(forced, seed=work.seed("resamples"), thresholds=thresholds)
     if program_of(work.model) is None:
         work.notes.append("no logit lens: the model cannot be cut open")
     else:
-        work.keep("lens", lens_table(work.gold, readable(work.model, work.gold), seed=work.seed("resamples")))
+        work.keep("lens", lens_table(work.gold, readable_of(work.own, work.gold), seed=work.seed("resamples")))
     work.keep("confidence", confidence)
     work.keep("tokens", token_table(work.model, work.gold, forced))
 
@@ -81,8 +82,8 @@ def heads(work: Work) -> None:
             work.notes.append(f"role {name!r} left out: {problem.given}")
             continue
         work.notes.extend(f"role {name!r}: {note}" for note in made.notes)
-        role = Role(name, made, role_effects(work.model, made, limits=work.limits))
-        work.keep("heads", _rows(work, work.model, role))
+        role = Role(name, made, effects_of(work.own, made))
+        work.keep("heads", _rows(work, role))
         groups, seed = made.groups.numpy(), work.seed("resamples")
         for score in ("paper", "both"):
             work.keep("layers", layer_scores(role.effects, groups, role=name, seed=seed, score=score))
@@ -95,8 +96,8 @@ def heads(work: Work) -> None:
         )
 
 
-def _rows(work: Work, model: Model, role: Role) -> pd.DataFrame:
-    return head_table(role.effects, role.pairs, role=role.name, grid=model.grid, seed=work.seed("resamples"))
+def _rows(work: Work, role: Role) -> pd.DataFrame:
+    return head_table(role.effects, role.pairs, role=role.name, grid=work.model.grid, seed=work.seed("resamples"))
 
 
 def ablated(work: Work) -> list[str]:
@@ -149,7 +150,7 @@ def paths(work: Work) -> None:
             work.table("heads"), work.model.grid, roles=[role.name], mode=work.settings.mode, k=EDGED
         )  # fmt: skip
         nodes = nodes_of(chosen, role.name)
-        effects = path_effects(work.model, role.pairs, nodes, limits=work.limits)
+        effects = paths_of(work.own, role.pairs, nodes)
         work.keep("edges", edge_table(effects, role.pairs, nodes, role=role.name, seed=work.seed("resamples")))
 
 
@@ -158,7 +159,7 @@ class _Control:
     """One control as it goes on: which, on what model, with how many pairs."""
 
     name: str
-    model: Model
+    subject: Subject
     count: int
 
 
@@ -173,20 +174,21 @@ def controls(work: Work) -> None:
         work.notes.append("no controls: they were not asked for")
         return
     count = min(asked.controls, asked.n)
-    _control(work, _Control(beside.TRAINED, work.model, count))
+    _control(work, _Control(beside.TRAINED, work.own, count))
+    # A second model in memory, made only where something of it was not kept.
+    made = cache(lambda: untrained(work.model, seed=asked.seed))
+    twin = replace(work.own, make=made, name=f"untrained, seed {asked.seed}")
     try:
-        twin = untrained(work.model, seed=asked.seed)
+        forced = forced_of(twin, work.gold, shots=asked.shots)
     except ModelError as problem:
         work.keep("controls", beside.absent(beside.UNTRAINED, problem.given))
         work.notes.append(f"no untrained twin: {problem.given}")
     else:
-        told = beside.confidence_of(
-            twin, work.gold, control=beside.UNTRAINED, threshold=asked.threshold, shots=asked.shots,
-            seed=work.seed("resamples"),
-        )  # fmt: skip
+        seed = work.seed("resamples")
+        told = beside.confidence_of(forced, control=beside.UNTRAINED, threshold=asked.threshold, seed=seed)
         work.keep("controls", told)
         _control(work, _Control(beside.UNTRAINED, twin, count))
-    _control(work, _Control(beside.SHUFFLED, work.model, count))
+    _control(work, _Control(beside.SHUFFLED, work.own, count))
 
 
 def _control(work: Work, control: _Control) -> None:
@@ -198,9 +200,7 @@ def _control(work: Work, control: _Control) -> None:
             work.notes.append(f"control {control.name!r} left out for {role.name!r}: {problem.given}")
             continue
         known = control.name == beside.TRAINED  # measured already
-        effects = (
-            _first(role.effects, len(made)) if known else role_effects(control.model, made, limits=work.limits)
-        )  # fmt: skip
+        effects = _first(role.effects, len(made)) if known else effects_of(control.subject, made)
         one = Role(role.name, made, effects)
         seed = work.seed("resamples")
         told.append(
@@ -208,10 +208,9 @@ def _control(work: Work, control: _Control) -> None:
                 effects, made, control=control.name, role=role.name, k=work.k, seed=seed, mode=asked.mode
             )
         )  # fmt: skip
-        told.append(
-            beside.change(control.model, made, control=control.name, role=role.name, seed=seed, limits=work.limits)
-        )
-        found.append(_rows(work, control.model, one))
+        change = changes_of(control.subject, made)
+        told.append(beside.change_table(change, made, control=control.name, role=role.name, seed=seed))
+        found.append(_rows(work, one))
     if not found:
         work.keep("controls", beside.absent(control.name, "no role has pairs for it"))
         return
@@ -250,13 +249,16 @@ def on_gold_chains(work: Work) -> None:
     many = _drawn(work, {name: sets for name, sets in compared.items() if sets})
     fresh = draw_chains(work.reader, n=asked.measured, rng=work.rng("measured"), form=asked.form, setup=asked.setup)
     work.fresh = fresh
-    donors, show = work.seed("other prompts"), work.limits.progress
-    found = on_chains(work.model, fresh, many.listed(), modes=asked.modes, seed=donors, progress=show)
+    found = lost_on_chains(work.own, fresh, _removing(work, many))
     work.keep("ablation", ablation_table(found, many, seed=work.seed("resamples")))
 
 
 def _drawn(work: Work, compared: dict[str, int]) -> Sets:
     return drawn(work.model, work.sets, compared=compared, seed=work.seed("random sets"))
+
+
+def _removing(work: Work, sets: Sets) -> Removing:
+    return Removing(sets=sets.listed(), modes=work.settings.modes, seed=work.seed("other prompts"))
 
 
 def own_chains(work: Work) -> None:
@@ -265,14 +267,11 @@ def own_chains(work: Work) -> None:
     Args:
         work: the study so far.
     """
-    asked, show = work.settings, work.limits.progress
-    few = _drawn(work, {ALL: min(FREE, asked.sets)} if ALL in work.sets else {})
+    few = _drawn(work, {ALL: min(FREE, work.settings.sets)} if ALL in work.sets else {})
     fresh = work.fresh
     if fresh is None:
         return
-    written = on_own_chains(
-        work.model, fresh, few.listed(), modes=asked.modes, seed=work.seed("other prompts"), progress=show
-    )
+    written = own_chains_of(work.own, fresh, _removing(work, few))
     work.keep("ablation", ablation_table(written.lost, few, seed=work.seed("resamples")))
     work.keep("chains", chain_table(fresh, written, list(work.sets)))
 
@@ -284,17 +283,18 @@ def elsewhere(work: Work) -> None:
         work: the study so far.
     """
     many = _drawn(work, {ALL: work.settings.sets} if ALL in work.sets else {})
-    lost = [*_on_text(work, many.listed()), *_on_tasks(work, many.listed())]
+    removing = _removing(work, many)
+    lost = [*_on_text(work, removing), *_on_tasks(work, removing)]
     if lost:
         work.keep("ablation", ablation_table(lost, many, seed=work.seed("resamples")))
 
 
-def _on_text(work: Work, sets: Sequence[HeadSet]) -> list[Lost]:
+def _on_text(work: Work, removing: Removing) -> list[Lost]:
     """Sentences of the gold set; for a model of no such text, the words that are determined."""
-    modes, show, n = work.settings.modes, work.limits.progress, work.settings.measured
+    n, nothing = work.settings.measured, Removing(sets=(), modes=removing.modes[:1])
     try:
         text = sentences(work.model, n=n, rng=work.rng("text"))
-        intact = float(on_text(work.model, text, [], modes=modes[:1])[0].values["loss"].mean())
+        intact = float(lost_on_text(work.own, text, nothing)[0].values["loss"].mean())
         if intact > math.log(work.model.vocabulary):
             work.notes.append(
                 f"plain text: {intact:.2f} nats a token, worse than a guess among all {work.model.vocabulary} tokens; "
@@ -304,16 +304,15 @@ def _on_text(work: Work, sets: Sequence[HeadSet]) -> list[Lost]:
     except TaskError as problem:
         work.notes.append(f"plain text left out: {problem.given}")
         return []
-    return on_text(work.model, text, sets, modes=modes, seed=work.seed("other prompts"), progress=show)
+    return lost_on_text(work.own, text, removing)
 
 
-def _on_tasks(work: Work, sets: Sequence[HeadSet]) -> list[Lost]:
+def _on_tasks(work: Work, removing: Removing) -> list[Lost]:
     found: list[Lost] = []
-    modes, donors = work.settings.modes, work.seed("other prompts")
     for name in work.settings.tasks:
         try:
             made: Pairs = TASKS[name].build(work.model, n=work.settings.measured, rng=work.rng("task", name))
-            found += on_task(work.model, made, sets, modes=modes, seed=donors, limits=work.limits)
+            found += lost_on_task(work.own, made, removing)
         except (TaskError, UsageError) as problem:
             work.notes.append(f"task {name!r} left out: {problem.given}")
     return found

@@ -1,6 +1,7 @@
 """The whole study of a deductive circuit, from confidence to ablation; it reads as a table of contents."""
 
 from headscope.deduction import steps
+from headscope.deduction.measuring import Remember
 from headscope.deduction.result import Circuit, Stopped
 from headscope.deduction.settings import Settings
 from headscope.deduction.work import Work
@@ -23,7 +24,9 @@ STEPS = {
 """What is done, in order; each step reads what those before it found."""
 
 
-def study(model: Model, *, settings: Settings | None = None, limits: Limits = DEFAULTS) -> Circuit:
+def study(
+    model: Model, *, settings: Settings | None = None, limits: Limits = DEFAULTS, remember: Remember | None = None
+) -> Circuit:
     """Find the heads by which a model deduces, and test them (arXiv 2605.27824).
 
     Confidence in gold chains, reading and decision heads of every role, paths among them, their depth, and what is lost
@@ -35,6 +38,8 @@ def study(model: Model, *, settings: Settings | None = None, limits: Limits = DE
         model: a decoder with a tokenizer.
         settings: what is asked; by default some minutes for the bundled model.
         limits: how much at once.
+        remember: reads or keeps each part of what is measured, so that a study that was stopped can go on; None: all is
+            measured anew.
 
     Returns:
         The circuit. Cost: see `headscope.deduction.settings.planned`.
@@ -52,7 +57,7 @@ def study(model: Model, *, settings: Settings | None = None, limits: Limits = DE
           expected: names of tasks, as `headscope list tasks` gives them
           to fix it: did you mean 'ioi'?
     """
-    work = Work(model, settings or Settings(), limits)
+    work = Work(model, settings or Settings(), limits, remember)
     _check_tasks(work.settings)
     for name, step in STEPS.items():
         try:

@@ -17,6 +17,7 @@ from headscope.deduction.freerun import CHAINS
 from headscope.deduction.heads import HEADS, Effects, Selected, marked
 from headscope.deduction.layers import DEPTHS, LAYERS
 from headscope.deduction.lens import LENS
+from headscope.deduction.measuring import Remember, Subject
 from headscope.deduction.paths import EDGES
 from headscope.deduction.result import Circuit
 from headscope.deduction.sets import HeadSet
@@ -52,6 +53,7 @@ class Work:
 
     Attributes:
         model, settings, limits: what was asked.
+        remember: keeps what was measured; None: nothing is kept.
         chains: gold chains for confidence, the lens and own chains; `fresh` ones are for ablation.
         roles: every corruption that could be made, the traversal last.
         selected: the heads of each role and kind; `traversal`: those that are not ablated.
@@ -65,6 +67,7 @@ class Work:
     model: Model
     settings: Settings
     limits: Limits
+    remember: Remember | None = None
     chains: Chains | None = None
     fresh: Chains | None = None
     roles: list[Role] = field(default_factory=list)
@@ -75,6 +78,11 @@ class Work:
     frames: dict[str, list[pd.DataFrame]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def own(self) -> Subject:
+        """The model as it is measured."""
+        return Subject(make=lambda: self.model, limits=self.limits, remember=self.remember)
 
     @property
     def reader(self) -> Reader:

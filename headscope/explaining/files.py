@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from headscope.errors import RunError
+from headscope.errors import PlaceError, RunError
 from headscope.runs import check_writable
 
 
@@ -27,7 +27,8 @@ def written(path: Path, write: Callable[[Path], object]) -> Path:
         part.replace(path)
     except OSError as error:
         given = f"{str(path)!r}, which cannot be written ({error.strerror or error})"
-        raise RunError(given, "a place that may be written to", "choose another, or free some space") from error
+        wrong = PlaceError if isinstance(error, (FileExistsError, NotADirectoryError)) else RunError
+        raise wrong(given, "a place that may be written to", "choose another, or free some space") from error
     finally:
         if part.parent.is_dir():
             part.unlink(missing_ok=True)
@@ -35,19 +36,23 @@ def written(path: Path, write: Callable[[Path], object]) -> Path:
 
 
 def check_free(folder: Path | None, page: Path | None) -> None:
-    """Raise RunError unless an explanation can be written, before any work is done.
+    """Raise unless an explanation can be written, before any work is done.
 
     Args:
         folder: where `save` is to write, or None; it must hold no explanation and no run.
         page: where `save_html` is to write, or None; a page that is there is replaced.
+
+    Raises:
+        PlaceError: if one of them is taken, or cannot be what it is to be.
+        RunError: if one of them cannot be written.
     """
     if folder is not None and (folder / "explanation.json").exists():
         given = f"output folder {str(folder)!r}, which already holds an explanation"
-        raise RunError(given, "a new or empty folder", "choose another --out, or delete the folder first")
+        raise PlaceError(given, "a new or empty folder", "choose another --out, or delete the folder first")
     if folder is not None:
         check_writable(folder)
     if page is not None and page.is_dir():
-        raise RunError(f"page {str(page)!r}, which is a folder", "the name of a file", "write --html FOLDER/why.html")
+        raise PlaceError(f"page {str(page)!r}, which is a folder", "the name of a file", "write --html FOLDER/why.html")
     if page is not None:
         probe = page.with_name(page.name + ".headscope")
         written(probe, lambda path: path.write_text("can this be written?\n")).unlink()

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from headscope.errors import UsageError
+from headscope.errors import UsageError, meant
 from headscope.few.concentration import CLAIM
 from headscope.few.units import UNITS
 from headscope.methods.ablation import ALL_KINDS
@@ -53,7 +53,7 @@ class Settings:
         Traceback (most recent call last):
         headscope.errors.UsageError: ablation 'reample'; sets 5
           expected: resample, mean, zero, mean_position, mean_template, counterfactual; sets from 20
-          to fix it: correct the kind; fewer random sets could not show p < .05
+          to fix it: did you mean 'resample'?; fewer random sets could not show p < .05
     """
 
     unit: str = "head"
@@ -75,7 +75,10 @@ class Settings:
         kinds = ", ".join(ALL_KINDS)
         checks = [
             (f"unit {self.unit!r}", self.unit in UNITS, ", ".join(UNITS), "correct the unit"),
-            *((f"ablation {kind!r}", kind in ALL_KINDS, kinds, "correct the kind") for kind in self.kinds),
+            *(
+                (f"ablation {kind!r}", kind in ALL_KINDS, kinds, meant(kind, ALL_KINDS, "choose one of these"))
+                for kind in self.kinds
+            ),
             (f"direction {self.direction!r}", self.direction in DIRECTIONS, ", ".join(DIRECTIONS), "correct it"),
             (f"ranking by {self.by!r}", self.by in ("value", "magnitude"), "value, magnitude", "correct it"),
             (f"claim {self.claim}", 0 < self.claim <= 1, "a claim above 0, up to 1", "write 0.03 for 3 %"),

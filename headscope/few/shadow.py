@@ -23,12 +23,16 @@ from headscope.few.split import Halves, spread
 from headscope.few.study import Study
 from headscope.few.sweep import Side, Sweep, set_curves, sweep
 from headscope.few.units import units_of
+from headscope.frames import check_plain
 from headscope.methods.twins import Limits
 from headscope.models import Model, untrained
 from headscope.prompts import Pairs
 
 VERSION = 1
 """Raised when the numbers change, so that none are taken from an older cache."""
+
+LARGEST = 2**31
+"""Bytes of the largest file that is read back."""
 
 Arrays = Mapping[str, Float[np.ndarray, "example column"]]
 
@@ -158,10 +162,20 @@ def _read(path: Path | None) -> Arrays | None:
     if path is None:
         return None
     try:
+        check_plain(path, most=LARGEST)
         arrays = load_file(path)
-    except (OSError, SafetensorError):
+    except (OSError, SafetensorError, ValueError, LookupError, TypeError, AttributeError):  # types that numpy lacks
         return None
-    return arrays if arrays.keys() == {"select", "measure", "total", "without", "alone"} else None
+    return arrays if _fits(arrays) else None
+
+
+def _fits(arrays: Mapping[str, np.ndarray]) -> bool:
+    """Whether arrays are what `_arrays` makes: they lie where others may write, too."""
+    if arrays.keys() != {"select", "measure", "total", "without", "alone"}:
+        return False
+    if any(each.ndim != 2 or each.dtype.kind != "f" for each in arrays.values()):
+        return False
+    return arrays["total"].shape == (len(arrays["measure"]), 1)
 
 
 def _write(path: Path | None, arrays: Arrays) -> None:

@@ -8,12 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import GPTNeoXForCausalLM
 
 from headscope.errors import UsageError
+from headscope.frames import check_plain
 from headscope.mini.recipe import Recipe
 
 NAME = "checkpoint.safetensors"
+LARGEST = 2**34
+"""Bytes of the largest checkpoint that is read."""
 
 
 def fresh(recipe: Recipe) -> dict[str, Any]:
@@ -59,26 +63,57 @@ def restore(folder: Path, model: GPTNeoXForCausalLM, optimiser: torch.optim.Adam
         recipe: what is being trained.
 
     Raises:
-        UsageError: if the checkpoint is of another recipe.
+        UsageError: if the checkpoint is of another recipe, or none.
     """
     from safetensors import safe_open
 
     if not (folder / NAME).exists():
         return fresh(recipe)
+    try:
+        check_plain(folder / NAME, most=LARGEST)
+        with safe_open(folder / NAME, "pt") as file:
+            return _restored(file, folder, model, optimiser, recipe)
+    except UsageError:
+        raise
+    except Exception as problem:  # what is no checkpoint can raise nearly every built-in error
+        given = f"checkpoint {str(folder / NAME)!r}: {type(problem).__name__}: {problem!s:.200}"
+        fix = "delete it to train from the beginning, or choose another --out"
+        raise UsageError(given, "what headscope mini train wrote", fix) from problem
+
+
+def _restored(
+    file: Any, folder: Path, model: GPTNeoXForCausalLM, optimiser: torch.optim.AdamW, recipe: Recipe
+) -> dict[str, Any]:  # fmt: skip
     parameters = dict(model.named_parameters())
-    with safe_open(folder / NAME, "pt") as file:
-        state = json.loads(file.metadata()["state"])
-        _check_recipe(folder, state["recipe"], asdict(recipe))
-        for key in file.keys():  # noqa: SIM118 - a safetensors handle, not a dict
-            kind, _, rest = key.partition(".")
-            if kind == "model":
-                parameters[rest].data.copy_(file.get_tensor(key))
-                continue
-            moment, _, name = rest.partition(".")
-            value = file.get_tensor(key)
-            # AdamW counts its steps on the CPU, wherever the weights are.
-            optimiser.state[parameters[name]][moment] = value if moment == "step" else value.to(parameters[name].device)
+    state = json.loads(file.metadata()["state"])
+    _check_state(state)
+    _check_recipe(folder, state["recipe"], asdict(recipe))
+    for key in file.keys():  # noqa: SIM118 - a safetensors handle, not a dict
+        kind, _, rest = key.partition(".")
+        value = file.get_tensor(key)
+        if kind == "model":
+            parameters[rest].data.copy_(_alike(value, parameters[rest]))
+            continue
+        moment, _, name = rest.partition(".")
+        # AdamW counts its steps on the CPU, wherever the weights are.
+        held = value if moment == "step" else _alike(value, parameters[name]).to(parameters[name].device)
+        optimiser.state[parameters[name]][moment] = held
     return state
+
+
+def _alike(value: Tensor, parameter: Tensor) -> Tensor:
+    """The value; what has another shape would be repeated in silence."""
+    if value.shape != parameter.shape:
+        raise ValueError(f"an array of shape {list(value.shape)} for one of {list(parameter.shape)}")
+    return value
+
+
+def _check_state(state: dict[str, Any]) -> None:
+    kinds = {"step": int, "learnt": dict, "tokens": int, "seconds": (int, float), "recipe": dict, "curve": list}
+    wrong = [name for name, kind in kinds.items() if not isinstance(state[name], kind)]
+    wrong += [name for name, value in state["learnt"].items() if not isinstance(value, (int, float))]
+    if wrong or state["step"] < 0:
+        raise ValueError(f"a state with another {', '.join(map(str, wrong)) or 'step'}")
 
 
 def _check_recipe(folder: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:

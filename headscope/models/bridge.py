@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from headscope.errors import ModelError, UsageError
 from headscope.grid import Grid
-from headscope.models import tokenisation
+from headscope.models import placing, tokenisation
 from headscope.models.cutting import Cut, cut, state_of, whole
 from headscope.models.program import Program
-from headscope.models.protocol import Edit, PreTrainedTokenizerBase
+from headscope.models.protocol import Edit, Model, PreTrainedTokenizerBase
 
 PATTERN_BUDGET = 2**28
 """Bytes of attention patterns that `patterns` holds at once, if one layer is not more."""
@@ -68,7 +68,7 @@ class BridgeModel:
 
     @property
     def device(self) -> torch.device:
-        return next(self.bridge.original_model.parameters()).device
+        return placing.home(self.bridge.original_model)
 
     def run(
         self,
@@ -144,7 +144,7 @@ class BridgeModel:
             with self._hooked([*hooks, self._gather(torch.zeros(len(tokens), dtype=torch.long))]):
                 self._forward(tokens, mask)
             for layer in layers:
-                yield layer, held.pop(layer).float()
+                yield layer, held.pop(layer).float().to(self.device)
 
     def outputs(
         self, tokens: Int[Tensor, "example position"], mask: Bool[Tensor, "example position"] | None = None
@@ -162,7 +162,8 @@ class BridgeModel:
         hooks = [(self._point(layer, "hook_z"), _keep(held, layer)) for layer in range(self.grid.layers)]
         with self._hooked([*hooks, self._gather(torch.zeros(len(tokens), dtype=torch.long))]):
             self._forward(tokens, mask)
-        layers = [held.pop(layer) for layer in range(self.grid.layers)]
+        device = self.device
+        layers = [held.pop(layer).to(device) for layer in range(self.grid.layers)]
         return torch.stack(layers).unflatten(-1, (self.grid.heads, self.d_head))
 
     def attention_outputs(
@@ -179,7 +180,8 @@ class BridgeModel:
         hooks = [(point, _keep(held, layer)) for layer, point in enumerate(points)]
         with self._hooked([*self._edit_hooks(edits, tokens), *hooks]):
             self._forward(tokens, None)
-        return torch.stack([held[layer] for layer in range(self.grid.layers)])
+        device = self.device
+        return torch.stack([held[layer].to(device) for layer in range(self.grid.layers)])
 
     def encode(self, text: str) -> list[int]:
         """Token ids of `text`, with the special tokens that `identity["tokenizer"]` records.
@@ -223,39 +225,47 @@ class BridgeModel:
     @property
     def W_Q(self) -> Float[Tensor, "layer head d_model d_head"]:
         """Query weights, stacked anew at each call."""
-        return self.bridge.W_Q.detach()
+        return self._stacked("W_Q")
 
     @property
     def W_K(self) -> Float[Tensor, "layer kv_head d_model d_head"]:
         """Key weights, one per key-value head, stacked anew at each call."""
-        return self.bridge.W_K.detach()
+        return self._stacked("W_K")
 
     @property
     def W_V(self) -> Float[Tensor, "layer kv_head d_model d_head"]:
         """Value weights, one per key-value head, stacked anew at each call."""
-        return self.bridge.W_V.detach()
+        return self._stacked("W_V")
 
     @property
     def W_O(self) -> Float[Tensor, "layer head d_head d_model"]:
         """Output weights, stacked anew at each call."""
-        return self.bridge.W_O.detach()
+        return self._stacked("W_O")
 
     @property
     def b_O(self) -> Float[Tensor, "layer d_model"]:
         """Output biases; zero where the architecture has none."""
-        biases = [getattr(block.attn, "b_O", None) for block in self.bridge.blocks]
-        zero = self.W_E.new_zeros(self.W_O.shape[-1])
-        return torch.stack([zero if bias is None else bias.detach() for bias in biases])
+        device, weights = self.device, self.W_O
+        zero = weights.new_zeros(weights.shape[-1])
+        with placing.present(*(block.attn for block in self.bridge.blocks)):
+            biases = [getattr(block.attn, "b_O", None) for block in self.bridge.blocks]
+            return torch.stack([zero if bias is None else bias.detach().to(device) for bias in biases])
 
     @property
     def W_E(self) -> Float[Tensor, "vocabulary d_model"]:
         """The token embedding."""
-        return self.bridge.W_E.detach()
+        with placing.present(self.bridge.embed):
+            return self.bridge.W_E.detach().to(self.device)
 
     @property
     def W_U(self) -> Float[Tensor, "d_model vocabulary"]:
         """The unembedding."""
-        return self.bridge.W_U.detach()
+        with placing.present(self.bridge.unembed):
+            return self.bridge.W_U.detach().to(self.device)
+
+    def _stacked(self, name: str) -> Tensor:
+        with placing.present(*(block.attn for block in self.bridge.blocks)):
+            return getattr(self.bridge, name).detach().to(self.device)
 
     def _forward(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
         if tokens.shape[1] > self.max_length:
@@ -268,18 +278,17 @@ class BridgeModel:
         real = torch.ones_like(tokens) if mask is None else mask.long()
         # Decoders would otherwise build a key-value cache that nobody reads.
         options = {"use_cache": False} if self.causal else {}
+        device = self.device
         with torch.no_grad():
-            logits = self.bridge(tokens.to(self.device), attention_mask=real.to(self.device), **options)
-        return logits.float()
+            logits = self.bridge(tokens.to(device), attention_mask=real.to(device), **options)
+        return logits.float().to(device)
 
     def _point(self, layer: int, name: str) -> nn.Module:
         return getattr(self.bridge.blocks[layer].attn, name)
 
     def _gather(self, at: Tensor) -> tuple[nn.Module, Hook]:
-        index = at.to(self.device)
-
         def hook(residual: Tensor) -> Tensor:
-            return residual[torch.arange(len(index), device=residual.device), index][:, None]
+            return residual[torch.arange(len(at), device=residual.device), at.to(residual.device)][:, None]
 
         return self.bridge.unembed.hook_in, hook
 
@@ -297,11 +306,9 @@ class BridgeModel:
         return hooks
 
     def _replace(self, edit: Edit) -> Hook:
-        chosen = edit.heads.to(self.device)[:, None, :, None]
-        values = edit.values.to(self.device)
-
         def hook(z: Tensor) -> Tensor:
-            return torch.where(chosen, values.to(z.dtype), z.reshape(values.shape)).reshape(z.shape)
+            chosen = edit.heads.to(z.device)[:, None, :, None]
+            return torch.where(chosen, edit.values.to(z), z.reshape(edit.values.shape)).reshape(z.shape)
 
         return hook
 
@@ -313,6 +320,11 @@ class BridgeModel:
                 handle = point.register_forward_hook(lambda _module, _inputs, output, hook=hook: hook(output))
                 stack.callback(handle.remove)
             yield
+
+
+# Where shapes and types are checked, as in the tests, each call asks whether this is a Model: by its class, and not
+# by reading weights off every property.
+cast(Any, Model).register(BridgeModel)
 
 
 def _keep(held: dict[int, Tensor], layer: int) -> Hook:

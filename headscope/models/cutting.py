@@ -1,14 +1,16 @@
 """From a wrapped model to its `Program`, checked against the model itself, or to the reason why there is none."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from headscope.models import placing
 from headscope.models.families import FAMILIES, linear, part
-from headscope.models.program import Program, attend, visible
+from headscope.models.program import Block, Distant, Program, Projection, attend, visible
 
 PLACES = 4096
 """Positions whose rotation is kept from the start, if the context is longer."""
@@ -80,16 +82,17 @@ def _assemble(bridge: Any, model: nn.Module, kind: str) -> Program:
     layers = [part(stack, str(index)) for index in range(len(bridge.blocks))]
     norm = part(model, family.norm) if family.norm else None
     heads = int(bridge.cfg.n_heads)
-    blocks = tuple(family.block(layer, config, index) for index, layer in enumerate(layers))
+    home = placing.home(model)
+    blocks = tuple(gathered(family.block(layer, config, index), home) for index, layer in enumerate(layers))
     d_head = blocks[0].query.weight.shape[1] // heads
     rotary = part(model, family.rotary) if family.rotary else None
     return Program(
-        embed=_embedding(bridge),
+        embed=_embedding(bridge, home),
         blocks=blocks,
         rotate=None if rotary is None else _rotation(rotary, int(bridge.cfg.n_ctx)),
-        norm=norm or _same,
+        norm=_same if norm is None else near(norm, placing.lies(norm, home), home),
         transform=part(model, family.transform) if family.transform else None,
-        unembed=linear(part(model, family.unembed)),
+        unembed=_unembedding(linear(part(model, family.unembed))),
         softcap=getattr(config, "final_logit_softcapping", None),
         heads=heads,
         kv_heads=blocks[0].key.weight.shape[1] // d_head,
@@ -102,7 +105,58 @@ def _same(x: Tensor) -> Tensor:
     return x
 
 
-def _embedding(bridge: Any) -> Callable[[Tensor, Tensor], Tensor]:
+def _unembedding(found: Projection | Distant) -> Projection:
+    """The unembedding stays in memory: every metric reads it."""
+    return found.fetch() if isinstance(found, Distant) else found
+
+
+def near(step: Callable[..., Tensor], place: torch.device, home: torch.device) -> Callable[..., Tensor]:
+    """A step that is computed where its weights lie, of tensors that come from home and go back there.
+
+    Args:
+        step: of one tensor or more.
+        place: where it is computed.
+        home: where tensors go in and come out.
+
+    Example:
+        >>> here = torch.device("cpu")
+        >>> near(torch.neg, here, here) is torch.neg
+        True
+    """
+    if place == home:
+        return step
+
+    def run(*given: Tensor) -> Tensor:
+        return step(*(each.to(place) for each in given)).to(home)
+
+    return run
+
+
+def gathered(block: Block, home: torch.device) -> Block:
+    """A block of which every part takes and gives tensors on one device, wherever its weights lie.
+
+    Args:
+        block: cut out of the model.
+        home: that device.
+
+    Returns:
+        The same block, if it lies there.
+    """
+    if isinstance(block.out, Distant) or block.out.weight.device == home:
+        return block
+    place = block.out.weight.device
+
+    def away(step: Any) -> Any:
+        return step if step is None or step is torch.add else near(step, place, home)
+
+    def far(of: Any) -> Distant:
+        return Distant(fetch=lambda: of, home=home, numel=of.weight.numel())
+
+    steps = {name: away(getattr(block, name)) for name in ("enter", "shape_q", "shape_k", "join", "mlp", "leave")}
+    return replace(block, **steps, **{name: far(getattr(block, name)) for name in ("query", "key", "value", "out")})
+
+
+def _embedding(bridge: Any, home: torch.device) -> Callable[[Tensor, Tensor], Tensor]:
     """The model's own way up to its first block, stopped there."""
 
     def embed(tokens: Tensor, mask: Tensor) -> Tensor:
@@ -120,7 +174,7 @@ def _embedding(bridge: Any) -> Callable[[Tensor, Tensor], Tensor]:
             pass
         finally:
             handle.remove()
-        return held[0].detach()
+        return held[0].detach().to(home)
 
     return embed
 
@@ -135,7 +189,7 @@ def _rotation(rotary: nn.Module, longest: int) -> Callable[[Tensor, Tensor], Ten
         needed = longest if longest <= PLACES else max(PLACES, int(places.max()) + 1)
         if key not in tables or len(tables[key][0]) < needed:
             with torch.no_grad():
-                cos, sin = rotary(x, torch.arange(needed, device=x.device)[None])
+                cos, sin = (each.to(x.device) for each in rotary(x, torch.arange(needed, device=x.device)[None]))
             tables[key] = (cos[0, :, None], sin[0, :, None])
         return tables[key]
 

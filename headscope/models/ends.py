@@ -10,8 +10,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from headscope.errors import ModelError
+from headscope.models import placing
+from headscope.models.cutting import near
 from headscope.models.families import linear, part
-from headscope.models.program import Program, Projection, Step
+from headscope.models.program import Distant, Program, Projection, Step
 from headscope.models.protocol import Model
 
 TOKEN, POSITION, TYPE = "token embedding", "position embedding", "token type embedding"
@@ -78,11 +80,13 @@ def embedded(
     modules = {name: module for name, module in added.items() if module is not None}
     with _watched(modules, norm) as (outputs, inputs):
         stream = program.embed(tokens.to(_device(program)), mask.to(_device(program)))[0]
-    total = inputs[0].reshape(stream.shape) if inputs else stream
+    total = inputs[0].reshape(stream.shape).to(stream) if inputs else stream
     if len(outputs) < len(modules) or (norm is not None and not inputs):
         return Embedded(parts={WHOLE: stream}, norm=None, stream=stream)
-    parts = {name: each.reshape(-1, stream.shape[-1])[-len(stream) :] for name, each in outputs.items()}
+    parts = {name: each.reshape(-1, stream.shape[-1])[-len(stream) :].to(stream) for name, each in outputs.items()}
     rest = total - sum(parts.values()) if parts else total
+    if norm is not None:
+        norm = near(norm, placing.lies(norm, stream.device), stream.device)
     return Embedded(parts={TOKEN: rest, **parts}, norm=norm, stream=stream)
 
 
@@ -124,7 +128,7 @@ class Opened:
         norm: the norm after it.
     """
 
-    dense: Projection = field(repr=False)
+    dense: Projection | Distant = field(repr=False)
     activation: Step
     norm: Step
 

@@ -2,13 +2,15 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from headscope.models.program import Block, Projection, Step
+from headscope.models import placing
+from headscope.models.program import Block, Distant, Projection, Step
 
 _INNER = "_original_component"
 
@@ -43,8 +45,8 @@ def _child(module: nn.Module, name: str) -> nn.Module:
     return child
 
 
-def linear(module: Any) -> Projection:
-    """A linear layer or GPT-2's transposed `Conv1D` as a projection: a view of its weights.
+def linear(module: Any) -> Projection | Distant:
+    """A linear layer or GPT-2's transposed `Conv1D` as a projection: a view of its weights, if they are in memory.
 
     Args:
         module: with `weight` and `bias`.
@@ -53,12 +55,25 @@ def linear(module: Any) -> Projection:
         >>> linear(nn.Linear(2, 3, bias=False)).weight.shape
         torch.Size([2, 3])
     """
-    weight = module.weight.detach()
-    bias = None if module.bias is None else module.bias.detach()
-    return Projection(weight=weight.T if isinstance(module, nn.Linear) else weight, bias=bias)
+
+    def fetch() -> Projection:
+        weight: Any = placing.read(module, "weight")
+        return Projection(
+            weight=weight.T if isinstance(module, nn.Linear) else weight, bias=placing.read(module, "bias")
+        )
+
+    # What lies on disk is never spread over GPUs as well.
+    away = module.weight.is_meta
+    return Distant(fetch=fetch, home=torch.device("cpu"), numel=module.weight.numel()) if away else fetch()
 
 
-def _third(joint: Projection, index: int) -> Projection:
+def _third(joint: Projection | Distant, index: int) -> Projection | Distant:
+    if isinstance(joint, Distant):
+        return replace(joint, fetch=lambda: _part(joint.fetch(), index), numel=joint.numel // 3)
+    return _part(joint, index)
+
+
+def _part(joint: Projection, index: int) -> Projection:
     width = joint.weight.shape[1] // 3
     cut = slice(index * width, (index + 1) * width)
     return Projection(weight=joint.weight[:, cut], bias=None if joint.bias is None else joint.bias[cut])

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from headscope.models import tokenisation
+from headscope.models import placing, tokenisation
 
 
 def files_digest(files: Iterable[Path]) -> str:
@@ -45,9 +45,8 @@ def parameters_digest(model: nn.Module) -> str:
         False
     """
     digest = hashlib.sha256()
-    parameters = dict(model.named_parameters())
-    for name in sorted(parameters):
-        value = parameters[name].detach().cpu().contiguous()
+    for name, found in placing.weights(model, ordered=True):
+        value = found.cpu().contiguous()
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
         digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
@@ -63,8 +62,8 @@ def not_finite(model: nn.Module) -> tuple[str, int] | None:
         >>> not_finite(nn.Linear(2, 2)) is None
         True
     """
-    for name, value in model.named_parameters():
-        wrong = int((~torch.isfinite(value.detach())).sum())
+    for name, value in placing.weights(model):
+        wrong = int((~torch.isfinite(value)).sum())
         if wrong:
             return name, wrong
     return None
@@ -90,7 +89,8 @@ def describe(model: Any) -> dict[str, Any]:
         "max_length": model.max_length,
         "causal": model.causal,
         "dtype": str(first.dtype).removeprefix("torch."),
-        "device": str(first.device),
+        "device": str(model.device),
+        **({} if (places := placing.placed(plain)) is None else {"device_map": places}),
         "weight_mode": "processed" if getattr(model.bridge, "compatibility_mode", False) else "raw",
         "tokenizer": tokenisation.describe(model.tokenizer, model.frame),
     }

@@ -1,6 +1,7 @@
 """load(): from a name, a directory, a live model or a live bridge to a checked Model."""
 
 import copy
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from headscope.errors import HeadscopeError, ModelError, UsageError
-from headscope.models import bridge, identity, reading, selfcheck, sources, wrapping
+from headscope.models import bridge, identity, placing, reading, selfcheck, sources, wrapping
 from headscope.models.protocol import Model
 from headscope.models.quiet import quiet
 from headscope.progress import step
@@ -28,6 +29,9 @@ def load(  # noqa: PLR0913 - one word per thing that a user may want to say of a
     *,
     tokenizer: Any = None,
     device: str = "auto",
+    device_map: str | Mapping[str, Any] | None = None,
+    max_memory: Mapping[int | str, Any] | str | None = None,
+    offload: str | Path | None = None,
     dtype: str = "float32",
     revision: str | None = None,
     offline: bool = False,
@@ -43,6 +47,15 @@ def load(  # noqa: PLR0913 - one word per thing that a user may want to say of a
             any, the model works on token ids.
         device: `auto` (a live model's own accelerator, else cuda if there is one, else cpu), `cpu`, `cuda`, `cuda:1`,
             `mps`.
+        device_map: for a model that one device does not hold, as in Hugging Face's `from_pretrained`: `auto`,
+            `balanced`, `balanced_low_0` or `sequential` over all GPUs; or a device for every part, as a mapping or a
+            JSON file of one, such as `{"model.layers.0": "cuda:1", ...}`. Either GPUs, or `cpu` and `disk`. Weights
+            stay where the map puts them; activations are gathered where the logits come out. A live model that
+            `device_map` has spread before is used where it is: not copied, wrapped in place, in its own type.
+        max_memory: with `device_map`, the most that weights may take of each device, such as
+            `{0: "20GiB", "cpu": "64GiB"}`, or `0=20GiB,cpu=64GiB`.
+        offload: with `device_map`, a folder for weights on `disk`; needed only for those that cannot stay in the
+            model's own files.
         dtype: `float32`, `bfloat16` or `float16`; weights stored in another type are converted. Ignored for a bridge.
             Half precision rounds the logits too (a logit near 100 comes in steps of .5 in bfloat16, .06 in float16), so
             smaller effects are lost in a single example.
@@ -65,11 +78,15 @@ def load(  # noqa: PLR0913 - one word per thing that a user may want to say of a
         (Grid(layers=2, heads=4), True, torch.Size([1, 3, 50]))
     """
     kind = _dtype(dtype)
+    spread = placing.asked(device_map, max_memory=max_memory, offload=offload, device=device)
     if isinstance(source, (str, Path)):
-        where = _device(device)
-        with step(f"loading {source} on {where}"):
+        where = spread or _device(device)
+        with step(f"loading {source} on {'several devices' if spread else where}"):
             place = sources.locate(source, revision=revision, offline=offline)
             return _from_files(place, tokenizer, where, kind, check=check)
+    if spread is not None:
+        given = "a device_map for a live model, which is used where it is"
+        raise UsageError(given, "the name or directory of a model", "give from_pretrained the device_map, or its name")
     if wrapping.is_bridge(source):
         return _from_bridge(source, tokenizer, device, check=check)
     if not isinstance(source, nn.Module) or not hasattr(source, "config"):
@@ -88,28 +105,21 @@ def _device(name: str, live: nn.Module | None = None) -> torch.device:
     if name == "auto":
         own = next(live.parameters()).device if live is not None else torch.device("cpu")
         return own if own.type != "cpu" else torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as problem:
-        raise UsageError(f"device {name!r}", "auto, cpu, cuda, cuda:N or mps", "use auto") from problem
-    present = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
-    if (device.index or 0) >= present.get(device.type, 0):
-        found = ", ".join(f"{count} {kind}" for kind, count in present.items() if count)
-        raise UsageError(f"device {name!r}, which is not there", f"a device of this machine: {found}", "use auto")
-    return device
+    return placing.device_of(name)
 
 
 def _from_files(
-    place: sources.Place, tokenizer: Any, device: torch.device, dtype: torch.dtype, *, check: bool
+    place: sources.Place, tokenizer: Any, where: torch.device | placing.Spread, dtype: torch.dtype, *, check: bool
 ) -> Model:
     files = sources.weight_files(place.directory)
-    model, missing = reading.read_model(place, dtype)
+    spread = where if isinstance(where, placing.Spread) else None
+    model, missing = reading.read_model(place, dtype, spread)
     if tokenizer is None:
         tokenizer = reading.read_tokenizer(place)
     record = {"name": place.name, "source": place.kind, "revision": place.revision, "commit": place.commit}
     record |= {"weights_sha256": identity.files_digest(files), "weights_hashed": "files", "random_weights": missing}
     try:
-        return finish(model.to(device), tokenizer, record, check=check)
+        return finish(model if spread else model.to(where), tokenizer, record, check=check)
     except (HeadscopeError, MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as problem:  # what config.json says can fail anywhere, with nearly every built-in error
@@ -123,8 +133,10 @@ def _from_live(source: nn.Module, tokenizer: Any, device: torch.device, dtype: t
     if wrapping.is_wrapped(source):
         given = f"a {type(source).__name__} that is wrapped in a TransformerBridge"
         raise ModelError(given, "a plain Hugging Face model, or the bridge itself", "pass the bridge")
-    # TransformerLens wraps in place: the user's own model must stay what it is.
-    model = copy.deepcopy(source).to(device=device, dtype=dtype)
+    placing.refuse(source, name=type(source).__name__)
+    # TransformerLens wraps in place: the user's own model must stay what it is, unless there is no room for two of it.
+    spread = placing.placed(source) is not None
+    model: Any = source if spread else copy.deepcopy(source).to(device=device, dtype=dtype)
     name = Path(str(getattr(source.config, "_name_or_path", "") or type(source).__name__)).name
     record = {"name": name, "source": "live model", "revision": None, "commit": None}
     record |= {"weights_sha256": identity.parameters_digest(model), "weights_hashed": "parameters"}
@@ -134,7 +146,7 @@ def _from_live(source: nn.Module, tokenizer: Any, device: torch.device, dtype: t
 def _from_bridge(source: Any, tokenizer: Any, device: str, *, check: bool) -> Model:
     if source.training:
         raise ModelError("a TransformerBridge in training mode", "one in evaluation mode", "call bridge.eval() first")
-    own = next(source.original_model.parameters()).device
+    own = placing.home(source.original_model)
     if device != "auto" and _device(device).type != own.type:
         given = f"device {device!r} for a live TransformerBridge on {own}"
         raise UsageError(given, "auto: a bridge is used where it is", "move it first: bridge.to(device)")
@@ -153,6 +165,7 @@ def _from_bridge(source: Any, tokenizer: Any, device: str, *, check: bool) -> Mo
 
 def finish(model: Any, tokenizer: Any, record: dict[str, Any], *, check: bool) -> bridge.BridgeModel:
     """A plain Hugging Face model that is ours to change, checked and wrapped; completes `record`."""
+    placing.refuse(model, name=record["name"])
     _refuse_nan(model, record["name"])
     # Counted now: the bridge keeps copies of fused query, key and value weights.
     record["parameters"] = sum(value.numel() for value in model.parameters())
@@ -191,6 +204,6 @@ def _refuse_nan(model: nn.Module, name: str) -> None:
 def _plain_logits(model: Any) -> Tensor:
     vocabulary = model.get_input_embeddings().weight.shape[0]
     longest = getattr(model.config, "max_position_embeddings", None) or selfcheck.PROBE_LENGTH
-    tokens = selfcheck.probe(vocabulary, longest).to(model.device)
+    tokens = selfcheck.probe(vocabulary, longest).to(placing.home(model))
     with torch.no_grad():
         return model(input_ids=tokens, attention_mask=torch.ones_like(tokens)).logits.float()

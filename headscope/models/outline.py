@@ -125,7 +125,7 @@ def outline(source: str, *, offline: bool = False) -> Outline:
         >>> mini.grid.size, mini.parameters > 1e5, mini.tokenizer is None
         (96, True, False)
     """
-    place = sources.locate(source, offline=offline)
+    place = sources.locate(source, offline=offline, weights=False)
     empty, tokenizer = reading.read_empty(place), reading.read_tokenizer(place)
     config, shapes = empty.config, {name: value.shape for name, value in empty.named_parameters()}
     try:

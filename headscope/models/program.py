@@ -42,6 +42,47 @@ class Projection:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class Distant:
+    """A projection whose weights lie on another device, or on disk, than the tensors that go in and come out.
+
+    Attributes:
+        fetch: the projection where it is computed; weights on disk are read at every call.
+        home: where tensors go in and come out.
+        numel: how many weights it has.
+
+    Example:
+        >>> double = Projection(weight=2 * torch.eye(3))
+        >>> far = Distant(fetch=lambda: double, home=torch.device("cpu"), numel=9)
+        >>> far(torch.ones(1, 3)), far.operations
+        (tensor([[2., 2., 2.]]), 18)
+    """
+
+    fetch: Callable[[], Projection]
+    home: torch.device
+    numel: int
+
+    def __call__(self, x: Tensor) -> Tensor:
+        there = self.fetch()
+        return there(x.to(there.weight.device)).to(self.home)
+
+    @property
+    def weight(self) -> Float[Tensor, "input output"]:
+        """Input by output, copied to `home`."""
+        return self.fetch().weight.to(self.home)
+
+    @property
+    def bias(self) -> Float[Tensor, " output"] | None:
+        """Added after it, copied to `home`; or None."""
+        found = self.fetch().bias
+        return None if found is None else found.to(self.home)
+
+    @property
+    def operations(self) -> int:
+        """Floating-point operations for one token."""
+        return 2 * self.numel
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Block:
     """One transformer block. Every part but `attend` treats each token by itself.
 
@@ -66,12 +107,12 @@ class Block:
     """
 
     enter: Step
-    query: Projection
-    key: Projection
-    value: Projection
+    query: Projection | Distant
+    key: Projection | Distant
+    value: Projection | Distant
     shape_q: Step | None = None
     shape_k: Step | None = None
-    out: Projection
+    out: Projection | Distant
     join: Callable[[Tensor, Tensor], Tensor]
     mlp: Step
     leave: Callable[[Tensor, Tensor], Tensor]

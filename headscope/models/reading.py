@@ -1,13 +1,15 @@
 """Read a Hugging Face model and its tokenizer from a directory, offline and without running code from it."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from headscope.errors import ModelError
-from headscope.models import tokenisation
+from headscope.errors import ModelError, UsageError
+from headscope.models import placing, tokenisation
+from headscope.models.placing import Spread
 from headscope.models.quiet import quiet
 from headscope.models.sources import Place, has_tokenizer
 
@@ -20,12 +22,13 @@ _SPARE, _TABLES = 2**20, 2**28
 """Numbers that a model may have beyond what its files hold: a small head, and tables of masks and positions."""
 
 
-def read_model(place: Place, dtype: torch.dtype) -> tuple[Any, list[str]]:
-    """The model with its language-modelling head, in evaluation mode on the CPU.
+def read_model(place: Place, dtype: torch.dtype, spread: Spread | None = None) -> tuple[Any, list[str]]:
+    """The model with its language-modelling head, in evaluation mode, on the CPU or spread as asked.
 
     Args:
         place: where its files lie; `weight_files` has checked them.
         dtype: the type to convert the weights to.
+        spread: over which devices; None: all on the CPU.
 
     Returns:
         The model, and the names of weights that the files lack: only ever an encoder's head, which is then random
@@ -33,10 +36,12 @@ def read_model(place: Place, dtype: torch.dtype) -> tuple[Any, list[str]]:
 
     Raises:
         ModelError: if config or weights cannot be read, or the weights are not whole.
+        UsageError: if the model cannot be spread as asked.
     """
     config = _read_config(place)
     auto, encoder = _auto_class(place, config)
     _refuse_absurd(place, config, auto)
+    spread = spread and _fitted(place, spread)
     # A head that the files lack is drawn at random: let it be the same one always.
     with quiet():
         # Not torch.manual_seed, which would also seed the GPUs, whose generators `quiet` does not put back.
@@ -51,10 +56,13 @@ def read_model(place: Place, dtype: torch.dtype) -> tuple[Any, list[str]]:
                 trust_remote_code=False,
                 attn_implementation="eager",
                 output_loading_info=True,
+                **({} if spread is None else spread.told()),
             )
         except Exception as problem:  # transformers raises nearly every built-in error here
             given = f"model {place.name!r}, whose weights do not load: {_first_line(problem)}"
             fix = "fetch or save the model again"
+            if spread is not None:
+                fix += ", or, if it loads without the device_map, put parts that share weights on one device"
             raise ModelError(given, "weights that fit config.json", fix) from problem
     missing = sorted(str(name) for name in report["missing_keys"])
     fatal = [name for name in missing if not (encoder and name.startswith(_HEADS))]
@@ -144,6 +152,28 @@ def _refuse_absurd(place: Place, config: Any, auto: Any) -> None:
             "a config.json that fits the weights",
             "fetch or save the model again",
         )
+
+
+def _fitted(place: Place, spread: Spread) -> Spread:
+    """A map by hand, unless it names parts that the model does not have, or leaves some out."""
+    if isinstance(spread.device_map, str):
+        return spread
+    empty = read_empty(place)
+    known = {name for name, _ in (*empty.named_modules(), *empty.named_parameters())}
+    unknown = [name for name in spread.device_map if name not in known]
+    heads = tuple(f"{name}." for name in spread.device_map if name)
+    lacking = [] if "" in spread.device_map else [
+        name for name, _ in empty.named_parameters() if not f"{name}.".startswith(heads)
+    ]  # fmt: skip
+    if not (unknown or lacking):
+        return replace(spread, device_map=placing.apart(empty, spread.device_map))
+    what = f"names {unknown[0]!r}, which it does not have" if unknown else f"leaves {lacking[0]!r} out"
+    parts = [name for name, _ in empty.named_modules() if name.count(".") == 1][:4]
+    raise UsageError(
+        f"a device_map for model {place.name!r} that {what}",
+        f"a device for every part, such as {', '.join(parts)}",
+        "correct the names, or use a word such as auto",
+    )
 
 
 def _stored(directory: Path) -> tuple[int, int]:

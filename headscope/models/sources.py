@@ -10,6 +10,7 @@ from pathlib import Path
 
 from headscope.corpora import data_path
 from headscope.errors import HeadscopeError, ModelError
+from headscope.frames import check_plain
 
 ALIASES = {
     "gpt2": "openai-community/gpt2",
@@ -60,7 +61,9 @@ class Place:
     commit: str | None = None
 
 
-def locate(source: str | Path, *, revision: str | None = None, offline: bool = False) -> Place:
+def locate(
+    source: str | Path, *, revision: str | None = None, offline: bool = False, weights: bool = True
+) -> Place:  # fmt: skip
     """Find the folder of a model; the network is asked only where nothing on this machine answers.
 
     A directory of that name comes first, then a package (`minilm`), then the Hugging Face cache (under the full name
@@ -71,6 +74,7 @@ def locate(source: str | Path, *, revision: str | None = None, offline: bool = F
         source: `mini`, `minilm`, a directory, or a Hub name.
         revision: branch, tag or commit of a Hub model.
         offline: never use the network; HF_HUB_OFFLINE=1 says the same.
+        weights: they are wanted; without, those of a Hub model are not fetched.
 
     Raises:
         ModelError: if nothing is found, in three parts, without waiting for retries.
@@ -98,7 +102,7 @@ def locate(source: str | Path, *, revision: str | None = None, offline: bool = F
         raise ModelError(f"model {name!r}, which is a file", _KNOWN, f"give its directory: {str(path.parent)!r}")
     if isinstance(source, Path) or name.startswith((".", "~", "/")) or not _HUB_NAME.match(name):
         raise ModelError(f"model {name!r}, which is no directory", _KNOWN, "check the path")
-    return _from_hub(name, revision, offline=offline or _is_offline())
+    return _from_hub(name, revision, offline=offline or _is_offline(), weights=weights)
 
 
 def weight_files(directory: Path) -> tuple[Path, ...]:
@@ -213,19 +217,19 @@ def _is_offline() -> bool:
     return constants.HF_HUB_OFFLINE or any(value in {"1", "ON", "YES", "TRUE"} for value in asked)
 
 
-def _from_hub(name: str, revision: str | None, *, offline: bool) -> Place:
+def _from_hub(name: str, revision: str | None, *, offline: bool, weights: bool) -> Place:
     full = ALIASES.get(name, name)
     for candidate in dict.fromkeys((full, name)):
-        cached = _cached(candidate, revision)
+        cached = _cached(candidate, revision, weights=weights)
         if cached is not None:
             return Place(directory=cached, name=full, kind="hub", revision=revision, commit=cached.name)
     if offline:
         raise _absent(name, full, revision, "offline")
-    directory = _fetched(name, full, revision)
+    directory = _fetched(name, full, revision, weights=weights)
     return Place(directory=directory, name=full, kind="hub", revision=revision, commit=directory.name)
 
 
-def _cached(name: str, revision: str | None) -> Path | None:
+def _cached(name: str, revision: str | None, *, weights: bool) -> Path | None:
     from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
@@ -235,10 +239,11 @@ def _cached(name: str, revision: str | None) -> Path | None:
     except (LocalEntryNotFoundError, HFValidationError):
         return None
     # A snapshot may hold no more than what someone fetched of it, such as the tokenizer.
-    return found if (found / "config.json").is_file() and any(found.glob("*.safetensors")) else None
+    whole = any(found.glob("*.safetensors")) or (not weights and has_tokenizer(found))
+    return found if (found / "config.json").is_file() and whole else None
 
 
-def _fetched(name: str, full: str, revision: str | None) -> Path:
+def _fetched(name: str, full: str, revision: str | None, *, weights: bool) -> Path:
     from huggingface_hub import HfApi, constants, snapshot_download
     from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
@@ -261,7 +266,7 @@ def _fetched(name: str, full: str, revision: str | None) -> Path:
             "weights as *.safetensors; a pickle can run any code while it loads, so headscope never opens one",
             "convert them, or load another revision in Python (many models have safetensors at revision='refs/pr/N')",
         )
-    cache, skip = constants.HF_HUB_CACHE, ["*/*"]
+    cache, skip = constants.HF_HUB_CACHE, ["*/*", *([] if weights else ["*.safetensors"])]
     return Path(
         snapshot_download(full, revision=revision, cache_dir=cache, allow_patterns=_WANTED, ignore_patterns=skip)
     )
@@ -297,6 +302,7 @@ def _nearest(name: str) -> str:
 def _shards(index: Path) -> set[str]:
     """The files that an index names: plain names only, so that none can lie elsewhere."""
     try:
+        check_plain(index, most=_LARGEST)
         named = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
         shards = {name for name in named if isinstance(name, str)}
         strange = [name for name in named if not _is_plain(name)]
@@ -334,7 +340,7 @@ def _check_readable(directory: Path, files: tuple[Path, ...]) -> None:
         try:
             with safe_open(file, framework="numpy") as handle:
                 handle.keys()
-        except (SafetensorError, OSError) as problem:
+        except (SafetensorError, OSError, MemoryError) as problem:  # the last: a file of more bytes than addresses
             given = f"weights {file.name!r} in {directory.name!r}, which cannot be read: {problem}"
             fix = "fetch or save the file again; a Git LFS pointer must be pulled first (git lfs pull)"
             raise ModelError(given, "a whole safetensors file", fix) from problem

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from headscope.errors import ModelError, UsageError
-from headscope.models import identity, loading
+from headscope.models import identity, loading, placing
 from headscope.models.bridge import BridgeModel
 from headscope.models.protocol import Model
 from headscope.models.quiet import quiet
@@ -103,7 +103,7 @@ def _of_hugging_face(model: BridgeModel, plain: nn.Module, seed: int) -> BridgeM
             raise ModelError(given, "a model that is as its configuration says", "save and load it once")
         fresh = other
     how = f"of {type(plain).__name__}, {_spread(config)}"
-    fresh = fresh.to(device=model.device, dtype=_dtype(plain))
+    fresh = placing.like(fresh.to(dtype=_dtype(plain)), plain)
     record = _record(model, seed, how, fresh)
     return loading.finish(fresh, model.tokenizer, record, check=_was_checked(model))
 

@@ -2,9 +2,11 @@
 
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from headscope.errors import ModelError
+from headscope.models import placing
 from headscope.models.quiet import quiet
 
 
@@ -55,15 +57,45 @@ def wrap(model: nn.Module, *, name: str) -> Any:
     Raises:
         ModelError: if TransformerLens cannot wrap it.
     """
+    places = placing.placed(model)
     with quiet():
         from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_from_module
+        from transformer_lens.utilities.multi_gpu import find_misplaced_modules
 
+        for part, asked, found in find_misplaced_modules(model) if places else ():
+            given = f"model {name!r}, whose part {part!r} is mapped to {asked} and has its weights on {found}"
+            raise ModelError(given, "parts that share weights on one device", "put them on the same one")
         try:
-            return build_bridge_from_module(
-                model, type(model).__name__, hf_config=getattr(model, "config", None), model_name=name
+            bridge = build_bridge_from_module(
+                model,
+                type(model).__name__,
+                hf_config=getattr(model, "config", None),
+                device=None if places is None else placing.entry(model),
+                model_name=name,
             )
         except (ValueError, NotImplementedError, AttributeError, KeyError) as problem:
             raise _unsupported(model, name, str(problem)) from problem
+    if places is not None:
+        bridge.cfg.n_devices = len(set(places.values()))  # it then brings stacked weights together
+        _bring_inputs(bridge)
+    return bridge
+
+
+def _bring_inputs(bridge: nn.Module) -> None:
+    """Let every part move what it reads to its weights, as accelerate's hooks do.
+
+    TransformerLens computes some norms by itself, past those hooks: a last norm would otherwise meet the stream of
+    another device.
+    """
+
+    def bring(part: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
+        device = placing.lies(part, torch.device("cpu"))
+        return tuple(each.to(device) if isinstance(each, Tensor) else each for each in given)
+
+    for part in bridge.modules():
+        inner = part._modules.get("_original_component")
+        if inner is not None and any(value is not None and not value.is_meta for value in inner._parameters.values()):
+            part.register_forward_pre_hook(bring)
 
 
 def _unsupported(model: nn.Module, name: str, reason: str) -> ModelError:

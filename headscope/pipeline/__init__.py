@@ -1,10 +1,10 @@
-"""analyze(): from a model's name to a run, in parts that are kept as soon as they are finished."""
+"""analyze(): from a model's name to a run, in cells that are kept as soon as they are finished."""
 
 from headscope.pipeline.blocks import Block
 from headscope.pipeline.building import ABSENT_TASK, build_tasks
 from headscope.pipeline.entry import analyze, command_line
 from headscope.pipeline.executing import assemble, execute
-from headscope.pipeline.keeping import Home, request_of, resuming, unfinished, warnings_of
+from headscope.pipeline.keeping import Home, OtherModel, request_of, resuming, unfinished, warnings_of
 from headscope.pipeline.merging import merge
 from headscope.pipeline.planning import Plan
 from headscope.pipeline.scaling.shards import Shard
@@ -22,6 +22,7 @@ __all__ = [
     "Interrupted",
     "Measured",
     "OnRay",
+    "OtherModel",
     "Plan",
     "Setting",
     "Shard",

@@ -1,4 +1,4 @@
-"""Which parts an analysis is computed, kept and reused in: some layers of some examples of a method on a task."""
+"""Which cells an analysis is computed, kept and reused in: some layers of some examples of a method on a task."""
 
 import inspect
 import math
@@ -37,6 +37,12 @@ class Block:
     rows: tuple[int, int]
     layers: tuple[int, int] | None = None
     key: str = ""
+
+    @property
+    def words(self) -> str:
+        """What it is, for people."""
+        layers = "" if self.layers is None else f", layers {self.layers[0]} to {self.layers[1] - 1}"
+        return f"{self.method} of {self.task}, examples {self.rows[0] + 1} to {self.rows[1]}{layers}"
 
     def record(self) -> list[Any]:
         """The block as JSON."""

@@ -9,9 +9,10 @@ from headscope import provenance
 from headscope.errors import HeadscopeError, TaskError, UsageError
 from headscope.metrics import under
 from headscope.models import Model
+from headscope.pipeline.own import built
 from headscope.pipeline.planning import Plan
 from headscope.prompts import Pairs
-from headscope.tasks import DEFAULT, resolve
+from headscope.tasks import DEFAULT
 
 ABSENT_TASK: dict[str, Any] = {
     **dict.fromkeys(("task", "status", "reason", "source", "corruption", "metric", "prompts"), ""),
@@ -45,12 +46,12 @@ def build_tasks(
     rows: dict[str, dict[str, Any]] = {}
     problems: list[HeadscopeError] = []
     for given in plan.tasks or default:
-        task = resolve(given)
+        task = plan.task(given)
         name = task.name
         rng = np.random.default_rng(provenance.seed_for(plan.seed, name))
         rows[name] = {"task": name, "source": task.source}
         try:
-            pairs[name] = under(task.build(model, n=plan.n, rng=rng), plan.metrics)
+            pairs[name] = under(built(task, model, n=plan.n, rng=rng), plan.metrics)
             rows[name]["prompts"] = provenance.fingerprint(pairs[name])
         except (TaskError, UsageError) as error:
             problems.append(error)
@@ -69,7 +70,7 @@ def build_files(model: Model, plan: Plan) -> dict[str, Pairs]:
         plan: the tasks, the number of examples and the seed.
     """
     found = {}
-    for task in map(resolve, plan.tasks):
+    for task in map(plan.task, plan.tasks):
         if task.score is not None:
             rng = np.random.default_rng(provenance.seed_for(plan.seed, task.name, "score"))
             found[task.name] = task.score(model, n=plan.n, rng=rng)

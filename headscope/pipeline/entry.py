@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from headscope.contract import Method, Task
 from headscope.models import load
 from headscope.pipeline.executing import execute
 from headscope.pipeline.keeping import request_of, resuming, warnings_of
@@ -14,14 +15,15 @@ from headscope.pipeline.planning import Plan
 from headscope.pipeline.scaling.spread import executor_of
 from headscope.pipeline.scoring import Executor
 from headscope.pipeline.states import Interrupted
+from headscope.prompts import Pairs
 from headscope.runs import Run
 
 
 def analyze(  # noqa: PLR0913 - the one call that users write: each word is an option of the command
     model: Any = "mini",
     *,
-    tasks: Sequence[str] = (),
-    methods: Sequence[str] = (),
+    tasks: Sequence[str | Task | Pairs] | Task | Pairs = (),
+    methods: Sequence[str | Method] | Method = (),
     metrics: Sequence[str] = (),
     n: int = 40,
     seed: int = 0,
@@ -41,8 +43,10 @@ def analyze(  # noqa: PLR0913 - the one call that users write: each word is an o
     Args:
         model: whatever `headscope.load` takes, or a model that it returned.
         tasks: names, or files such as `lambada:test.jsonl` (see `headscope list tasks`); by default induction, ioi and
-            agreement, if the model can express them.
-        methods: names (see `headscope list methods`); by default those of `headscope.methods.DEFAULT`.
+            agreement, if the model can express them. Your own as objects: a `headscope.contract.Task`, or finished
+            `headscope.Pairs`, all of which are used, whatever `n`.
+        methods: names (see `headscope list methods`); by default those of `headscope.methods.DEFAULT`. Your own as
+            objects: a `headscope.contract.Method`.
         metrics: names (see `headscope list metrics`); the first instead of each task's own, the others as further
             scores of patching and ablation, such as `denoising.kl`, without a second sweep.
         n: examples per task; intervals shrink with its square root.
@@ -79,8 +83,11 @@ def analyze(  # noqa: PLR0913 - the one call that users write: each word is an o
         >>> sorted(run.top(2)["label"])
         ['L0H0', 'L1H1']
     """
+    asked: Any = [
+        (each,) if isinstance(each, str | Task | Pairs | Method) else tuple(each) for each in (tasks, methods)
+    ]
     plan = Plan(
-        tasks=tuple(tasks), methods=tuple(methods), metrics=tuple(metrics), n=n, seed=seed, batch_size=batch_size,
+        tasks=asked[0], methods=asked[1], metrics=tuple(metrics), n=n, seed=seed, batch_size=batch_size,
         memory=memory, roles=roles,
     )  # fmt: skip
     chosen = executor_of(executor, str(model) if isinstance(model, str | Path) else "", offline=offline)

@@ -1,8 +1,8 @@
 """execute(): a plan on a loaded model, in cells that outlast it."""
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pandas as pd
@@ -11,17 +11,17 @@ import torch
 from headscope import provenance
 from headscope.ability import ability
 from headscope.attention import View
-from headscope.cells import Cell, Store, packed, unpacked
+from headscope.cells import Cell, Store, packed, row_from
 from headscope.contract import COLUMNS
-from headscope.methods import DEFAULT, METHODS
 from headscope.methods.agreement import agreements
 from headscope.models import Model
 from headscope.pipeline import keys, showing
 from headscope.pipeline.blocks import Block
 from headscope.pipeline.building import ABSENT_TASK, build_files, build_tasks, told_of_file
-from headscope.pipeline.keeping import KIND, Home, enter, keep_sheet, used
+from headscope.pipeline.halving import in_halves
+from headscope.pipeline.keeping import KIND, Home, enter, keep_sheet, restored, used
 from headscope.pipeline.planning import Plan
-from headscope.pipeline.scoring import Executor, Measured, Work, blocks_of, local, measured, tables, work_of
+from headscope.pipeline.scoring import Executor, Measured, Work, blocks_of, keep, local, measured, tables, work_of
 from headscope.pipeline.sheet import Sheet, scores_of
 from headscope.pipeline.states import Interrupted
 from headscope.profiles import Profiles
@@ -83,9 +83,10 @@ def execute(
     pairs, rows = build_tasks(model, plan)
     work = work_of(model, plan, pairs, progress=progress, keeps=home.folder is not None)
     enter(home, model, work.facts)
+    home.store.tally.unwritten.extend(work.unkept())
     files = build_files(model, plan)
     sheet = sheet_of(work, rows, files, record["command"])
-    keep_sheet(home, sheet)
+    there = keep_sheet(home, sheet)
     state = Progress(rows=rows)
     try:
         _abilities(work, files, home.store, state)
@@ -93,10 +94,11 @@ def execute(
         _shown(work, sheet, home.store, state)
     except KeyboardInterrupt:
         state.stopped = True
+    if there and restored(home, model, work.facts, sheet):
+        keep(work, home.store, state.values)
     run = finished(sheet, state, record, cells=used(home, work.facts), seconds=time.monotonic() - began)
     if state.stopped:
-        done = len({(task, method) for task, method in zip(run.scores["task"], run.scores["method"], strict=True)})
-        raise Interrupted(run, done, len(sheet.combinations), resumes=home.folder is not None)
+        raise Interrupted(run, len(state.values), len(sheet.blocks), resumes=home.folder is not None)
     return run
 
 
@@ -112,15 +114,16 @@ def sheet_of(
         command: the command line, for the record.
     """
     plan, also = work.plan, work.setting.metrics
-    names = list(dict.fromkeys(plan.methods or DEFAULT))
+    names = plan.method_names
     kept = {"ability": work.pairs, "file": files}
     return Sheet(
         model=work.setting.model.identity, facts=work.facts, command=command,
-        plan=asdict(plan) | {"tasks": tuple(map(short, plan.tasks))},
+        plan=plan.record() | {"tasks": tuple(map(short, plan.tasks))},
         rows={task: dict(row) for task, row in rows.items()},
         groups={task: each.groups.tolist() for task, each in work.pairs.items()},
         scores={
-            task: {name: scores_of(METHODS[name], each, also) for name in names} for task, each in work.pairs.items()
+            task: {name: scores_of(plan.method(name), each, also) for name in names}
+            for task, each in work.pairs.items()
         },
         blocks=blocks_of(work),
         keys={kind: _keys(kind, work, each) for kind, each in kept.items()},
@@ -136,11 +139,14 @@ def _keys(kind: str, work: Work, pairs: Mapping[str, Pairs]) -> dict[str, str]:
 def _abilities(work: Work, files: Mapping[str, Pairs], store: Store, state: Progress) -> None:
     plan, model = work.plan, work.setting.model
 
+    def judged(pairs: Pairs) -> Callable[[int], dict[str, Any]]:
+        return lambda size: ability(model, pairs, seed=plan.seed, batch_size=size)
+
     def row(kind: str, pairs: Pairs) -> dict[str, Any]:
         what = keys.ability(work.facts, pairs, seed=plan.seed)
         return store.remember(
-            kind, what, lambda: ability(model, pairs, seed=plan.seed, batch_size=plan.batch_size),
-            pack=packed, unpack=unpacked,
+            kind, what, lambda: in_halves(judged(pairs), min(plan.batch_size, len(pairs)), model.device),
+            pack=packed, unpack=row_from,
         )  # fmt: skip
 
     for task, pairs in work.pairs.items():

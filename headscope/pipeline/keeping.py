@@ -3,15 +3,15 @@
 import contextlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from headscope.cells import Store, key_of, locked, write_whole
-from headscope.errors import RunError
+from headscope.errors import PlaceError
 from headscope.models import Model
 from headscope.pipeline.planning import Plan
-from headscope.pipeline.sheet import CELLS, Sheet, write_sheet
+from headscope.pipeline.sheet import CELLS, NAME, Sheet, write_sheet
 from headscope.runs import check_writable, complete, read_record
 
 KIND = "analyze"
@@ -19,6 +19,10 @@ KIND = "analyze"
 RECORD, ASKED = "run.json", "request.json"
 """What a run is; and, beside its cells, what was asked of which model."""
 SPEED_ONLY = ("batch_size", "memory")
+
+
+class OtherModel(PlaceError):
+    """A folder that holds a run of another model, or of the same one with other weights."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +53,8 @@ def resuming(folder: Path, *, request: str = "", refresh: bool = False, kind: st
         kind: what runs, such as `analyze`.
 
     Raises:
-        RunError: if the folder cannot be written, holds another kind of run, or another process is writing it.
+        PlaceError: if the folder holds another kind of run, or other files.
+        RunError: if the folder cannot be written, or another process is writing it.
     """
     check_writable(folder, extends=kind)
     with locked(folder):
@@ -66,7 +71,7 @@ def request_of(model: str, plan: Plan, **more: Any) -> str:
         plan: the plan.
         more: whatever else changes the numbers, such as how the model is loaded.
     """
-    asked = {name: value for name, value in asdict(plan).items() if name not in SPEED_ONLY}
+    asked = {name: value for name, value in plan.record().items() if name not in SPEED_ONLY}
     return key_of({"model": model, "plan": asked, "more": more})
 
 
@@ -91,26 +96,34 @@ def enter(home: Home, model: Model, facts: Mapping[str, Any] | None) -> None:
         facts: what determines its numbers.
 
     Raises:
-        RunError: if the folder is of another model, or holds cells of another kind of run: one folder, one of each.
+        PlaceError: if the folder is of another model, or holds cells of another kind of run: one folder, one of each.
     """
     if home.folder is None:
         return
     before = _asked(home.folder)
     _check_older(home.folder, model, before)
     if before and (before.get("facts") != facts or before.get("kind") != home.kind):
-        told, own = before.get("facts") or {}, facts or {}
+        told, own = before.get("facts"), facts or {}
+        told = told if isinstance(told, dict) else {}
         differ = [name for name in own if told.get(name) != own[name]] or ["facts"]
         what = (
-            f"the cells of headscope {before.get('kind')}"
+            f"the cells of headscope {before.get('kind')!s:.40}"
             if before.get("kind") != home.kind
-            else f"a run of another model ({before.get('model')!r}: other {', '.join(differ)}) than {model.name!r}"
+            else f"a run of another model ({before.get('model')!r:.80}: other {', '.join(differ)}) than {model.name!r}"
         )
-        raise RunError(
+        other = PlaceError if before.get("kind") != home.kind else OtherModel
+        raise other(
             f"output folder {str(home.folder)!r}, which holds {what}",
             "a new or empty folder, or one of the same command and model: weights, configuration, dtype, device and "
             "tokenizer",
             "choose another --out, or delete the folder first",
         )
+    _note(home, model, facts)
+
+
+def _note(home: Home, model: Model, facts: Mapping[str, Any] | None) -> None:
+    if home.folder is None:
+        return
     record = {"kind": home.kind, "request": home.request, "model": model.name, "facts": facts}
     try:
         write_whole(home.folder / CELLS / ASKED, (json.dumps(record) + "\n").encode())
@@ -124,11 +137,12 @@ def _check_older(folder: Path, model: Model, before: Mapping[str, Any]) -> None:
         told = {} if before else read_record(folder / RECORD).get("model") or {}
     except (OSError, ValueError, TypeError):
         return
+    told = told if isinstance(told, dict) else {}
     names = ("weights_sha256", "weights_hashed", "weight_mode", "dtype")
     differ = [name for name in names if told and told.get(name) != model.identity.get(name)]
     if differ:
-        raise RunError(
-            f"output folder {str(folder)!r}, which holds a run of another model ({told.get('name')!r}: other "
+        raise OtherModel(
+            f"output folder {str(folder)!r}, which holds a run of another model ({told.get('name')!r:.80}: other "
             f"{', '.join(differ)}) than {model.name!r}",
             "a new or empty folder, or one of the same model",
             "choose another --out, or delete the folder first",
@@ -142,18 +156,44 @@ def _asked(folder: Path) -> dict[str, Any]:
         return {}
 
 
-def keep_sheet(home: Home, sheet: Sheet) -> None:
+def keep_sheet(home: Home, sheet: Sheet) -> bool:
     """Write the plan beside its cells; a disk that is full costs that, not the analysis.
 
     Args:
         home: where it is kept.
         sheet: the plan.
+
+    Returns:
+        Whether it was written.
     """
-    if home.folder is not None:
-        try:
-            write_sheet(home.folder, sheet)
-        except OSError as error:
-            home.store.tally.unwritten.append(error.strerror or str(error))
+    if home.folder is None:
+        return False
+    try:
+        write_sheet(home.folder, sheet)
+    except OSError as error:
+        home.store.tally.unwritten.append(error.strerror or str(error))
+        return False
+    return True
+
+
+def restored(home: Home, model: Model, facts: Mapping[str, Any] | None, sheet: Sheet) -> bool:
+    """Write what stands beside the cells once more where somebody has deleted the folder while it was written.
+
+    Args:
+        home: where it is kept.
+        model: the model.
+        facts: what determines its numbers.
+        sheet: the plan.
+
+    Returns:
+        Whether that was so.
+    """
+    if home.folder is None or (home.folder / CELLS / NAME).is_file():
+        return False
+    _note(home, model, facts)
+    keep_sheet(home, sheet)
+    home.store.tally.unwritten.append("the folder was deleted while it was written, and made anew")
+    return True
 
 
 def used(home: Home, facts: Mapping[str, Any] | None) -> dict[str, Any]:

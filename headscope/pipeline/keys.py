@@ -1,10 +1,8 @@
 """What determines each kind of result that an analysis keeps."""
 
 import hashlib
-import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pandas as pd
@@ -16,13 +14,30 @@ from headscope.cells import code
 from headscope.contract import Method
 from headscope.metrics import Metric
 from headscope.pipeline.blocks import Block, options_of
+from headscope.pipeline.origins import origin
 from headscope.prompts import Pairs
 
 Facts = Mapping[str, Any] | None
 """What `headscope.models.determined.determined` says of the model; None: nothing can be kept."""
 
 
-def values(facts: Facts, pairs: Pairs, method: Method, block: Block, *, seed: int, metrics: Sequence[Metric]) -> Any:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What else determines values.
+
+    Attributes:
+        seed: of the analysis.
+        metrics: further ones.
+        origins: what functions are, by method, and by task for its metric, where it is a function. They are looked up
+            once, before anything runs: a file that is edited in the meantime does not change what runs.
+    """
+
+    seed: int = 0
+    metrics: Sequence[Metric] = ()
+    origins: Mapping[str, str | None] = field(default_factory=dict)
+
+
+def values(facts: Facts, pairs: Pairs, method: Method, block: Block, asked: Asked) -> Any:
     """What determines the values of a block: model, code, prompts, method and options.
 
     Not: the batch size, memory, threads and progress bars, which change speed and the last digits only.
@@ -32,14 +47,13 @@ def values(facts: Facts, pairs: Pairs, method: Method, block: Block, *, seed: in
         pairs: all examples of the task.
         method: the method.
         block: which examples and layers.
-        seed: of the analysis.
-        metrics: further ones.
+        asked: what else.
 
     Returns:
         A description for the store; None where a function of the user's has part in it that cannot be hashed.
     """
-    own = origin(method.function)
-    if facts is None or own is None or not isinstance(pairs.metric, str):
+    own, metric = asked.origins.get(_method(method.name)), asked.origins.get(_metric(pairs.task))
+    if facts is None or own is None or (not isinstance(pairs.metric, str) and metric is None):
         return None
     part = rows_of(pairs, block)
     if not method.across:  # then nothing is drawn from other groups, and what they are called is without effect
@@ -48,9 +62,31 @@ def values(facts: Facts, pairs: Pairs, method: Method, block: Block, *, seed: in
     return {
         "model": facts, "code": code(), "prompts": provenance.fingerprint(part),
         "method": [method.name, method.version, own], "layers": block.layers,
-        "seed": seed if method.seeded else None,
-        "metrics": [str(each) for each in metrics] if "metrics" in options else [],
+        "seed": asked.seed if method.seeded else None, "metric": metric,
+        "metrics": [str(each) for each in asked.metrics] if "metrics" in options else [],
     }  # fmt: skip
+
+
+def origins(pairs: Mapping[str, Pairs], methods: Sequence[Method]) -> dict[str, str | None]:
+    """What the functions of an analysis are, as `Asked` has them.
+
+    Args:
+        pairs: task -> its examples.
+        methods: all methods.
+
+    Returns:
+        None for those whose results cannot be kept.
+    """
+    found = {_method(method.name): origin(method.function) for method in methods}
+    return found | {_metric(task): origin(each.metric) for task, each in pairs.items() if callable(each.metric)}
+
+
+def _method(name: str) -> str:
+    return f"method {name!r}"
+
+
+def _metric(task: str) -> str:
+    return f"the metric of task {task!r}"
 
 
 def ability(facts: Facts, pairs: Pairs, *, seed: int) -> Any:
@@ -61,10 +97,12 @@ def ability(facts: Facts, pairs: Pairs, *, seed: int) -> Any:
         pairs: the examples.
         seed: of the resamples.
     """
-    if facts is None or not isinstance(pairs.metric, str):
+    metric = None if isinstance(pairs.metric, str) else origin(pairs.metric)
+    if facts is None or (not isinstance(pairs.metric, str) and metric is None):
         return None
     told = [pairs.corruption, list(pairs.notes)]
-    return {"model": facts, "code": code(), "prompts": provenance.fingerprint(pairs), "told": told, "seed": seed}
+    what = {"model": facts, "code": code(), "prompts": provenance.fingerprint(pairs), "told": told, "seed": seed}
+    return what | ({} if metric is None else {"metric": metric})
 
 
 def verdict(facts: Facts, pairs: Pairs, settings: Mapping[str, Any]) -> Any:
@@ -118,30 +156,6 @@ def roles(facts: Facts, *, seed: int, data: str) -> Any:
         data: the hash of the texts that they are looked for in.
     """
     return None if facts is None else {"model": facts, "code": code(), "seed": seed, "data": data}
-
-
-def origin(function: Any) -> str | None:
-    """Where a function comes from: `headscope`, whose sources are hashed anyway, or the hash of its own file.
-
-    Args:
-        function: of a method.
-
-    Returns:
-        None where there is no file, as of functions typed into a shell: they may change without a trace.
-
-    Example:
-        >>> from headscope.methods.patching import patching
-        >>> origin(patching), origin(len)
-        ('headscope', None)
-    """
-    home = inspect.unwrap(function)
-    if str(getattr(home, "__module__", "")).startswith("headscope."):
-        return "headscope"
-    try:
-        path = Path(inspect.getsourcefile(home) or "")
-        return provenance.digest(path) if path.is_file() else None
-    except (TypeError, OSError):
-        return None
 
 
 def rows_of(pairs: Pairs, block: Block) -> Pairs:

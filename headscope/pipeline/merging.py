@@ -9,17 +9,16 @@ from typing import Any, TypeVar
 import numpy as np
 
 from headscope import provenance
-from headscope.cells import Cell, Damaged, Store, locked, read_cells, unpacked
-from headscope.errors import RunError
+from headscope.cells import Cell, Damaged, Store, locked, read_cells, row_from
+from headscope.errors import PlaceError, RunError, refusing
 from headscope.pipeline import keys, showing
-from headscope.pipeline.blocks import Block
 from headscope.pipeline.building import told_of_file
 from headscope.pipeline.executing import Progress, finished
 from headscope.pipeline.keeping import KIND
 from headscope.pipeline.scoring import read_kept, tables
 from headscope.pipeline.sheet import CELLS, Sheet, read_sheet, write_sheet
 from headscope.roles.brief import confirmed
-from headscope.runs import Run, check_writable
+from headscope.runs import Run, check_run, check_writable, complete
 
 TOLERANCE = 1e-6
 """The largest difference between two computations of one cell, as a part of its largest value: other machines and other
@@ -44,8 +43,8 @@ def merge(out: str | Path, runs: Sequence[str | Path], *, command: Sequence[str]
         The run, which is saved in `out`, complete or not.
 
     Raises:
-        RunError: if a folder holds no cells, models, prompts or options differ, one cell has two values, or `out`
-            cannot be written.
+        PlaceError: if a folder is not there or holds no cells, or models, prompts or options differ.
+        RunError: if one cell has two values, or `out` cannot be written.
     """
     out, began = Path(out), provenance.record(command=command, seed=0)
     folders = [Path(each) for each in runs]
@@ -57,8 +56,9 @@ def merge(out: str | Path, runs: Sequence[str | Path], *, command: Sequence[str]
         store, damaged = Store(out / CELLS), []
         for folder in folders:
             damaged += _copy(folder, store)
-        write_sheet(out, sheet)
         run = from_cells(sheet, store, began | {"seed": sheet.plan["seed"]})
+        _keep_finished(out, sheets, sheet, run)
+        write_sheet(out, sheet)
         if damaged:
             cells = dict(run.identity["cells"]) | {"damaged": damaged}
             run = replace(run, identity=dict(run.identity) | {"cells": cells})
@@ -66,6 +66,7 @@ def merge(out: str | Path, runs: Sequence[str | Path], *, command: Sequence[str]
     return run
 
 
+@refusing("cells of which no run can be made", "cells as headscope wrote them")
 def from_cells(sheet: Sheet, store: Store, record: Mapping[str, Any]) -> Run:
     """A run of what a store holds of a plan; no model is needed.
 
@@ -76,7 +77,7 @@ def from_cells(sheet: Sheet, store: Store, record: Mapping[str, Any]) -> Run:
     """
     state = Progress(rows={task: dict(row) for task, row in sheet.rows.items()})
     read_kept(sheet, store, state.values)
-    missing = [f"{_words(block)}" for block in sheet.blocks if block not in state.values]
+    missing = [block.words for block in sheet.blocks if block not in state.values]
     missing += [f"{kind} of {task}" for kind, task in _abilities(sheet, store, state)]
     if not missing:
         missing += _shown(sheet, store, state)
@@ -87,13 +88,26 @@ def from_cells(sheet: Sheet, store: Store, record: Mapping[str, Any]) -> Run:
     return replace(run, identity=dict(run.identity) | {"complete": not missing, "merged": True})
 
 
+def _keep_finished(out: Path, sheets: Mapping[Path, Sheet], sheet: Sheet, run: Run) -> None:
+    """Another version of headscope does not find what is shown of heads: a finished run is not replaced by less."""
+    added = out not in sheets or set(sheet.blocks) != set(sheets[out].blocks)
+    if not added and complete(out) and not run.identity["complete"]:
+        missing = ", ".join(run.identity["cells"]["missing"])
+        raise PlaceError(
+            f"run folder {str(out)!r}, which is complete, and to which these runs add nothing; {missing} would be lost",
+            "a run of this version of headscope, or runs with other tasks, methods or examples",
+            "give another folder to unite them in, or run the analysis again: the folder is then of this version",
+        )
+
+
 def _sheet(folder: Path) -> Sheet:
+    check_run(folder, holds=("run.json", CELLS))
     sheet = read_sheet(folder)
     if sheet is None or sheet.facts is None:
-        raise RunError(
-            f"run folder {str(folder)!r}, which holds no cells",
+        raise PlaceError(
+            f"run folder {str(folder)!r}, which holds no cells of an analysis",
             "a folder that headscope analyze wrote, with cells/ in it",
-            "check the path, or run the analysis again",
+            "give another folder, or run the analysis again",
         )
     return sheet
 
@@ -113,6 +127,7 @@ def _united(sheets: Mapping[Path, Sheet]) -> Sheet:
         blocks = dict.fromkeys((*sheet.blocks, *other.blocks))
         order = [(task, name) for task, each in scores.items() for name in each]
         plan = dict(sheet.plan) | {name: _both(sheet.plan[name], other.plan[name]) for name in ("tasks", "methods")}
+        plan |= _own(sheet, other)
         sheet = replace(
             sheet, plan=plan, rows={task: rows[task] for task in dict.fromkeys((*sheet.rows, *other.rows))},
             groups={**other.groups, **sheet.groups}, scores=scores, notes={**other.notes, **sheet.notes},
@@ -127,9 +142,18 @@ def _both(one: Sequence[str], other: Sequence[str]) -> list[str]:
     return list(dict.fromkeys((*one, *other))) if one and other else []
 
 
+def _own(sheet: Sheet, other: Sheet) -> dict[str, Any]:
+    """The sources of what both have of their own, where one of them has any."""
+    mine, theirs = sheet.plan.get("own") or {}, other.plan.get("own") or {}
+    found = {kind: {**theirs.get(kind, {}), **mine.get(kind, {})} for kind in dict.fromkeys((*mine, *theirs))}
+    return {"own": found} if found else {}
+
+
 def _check_alike(first: Path, sheet: Sheet, folder: Path, other: Sheet) -> None:
     problems = [] if sheet.facts == other.facts else ["the model"]
     problems += [f"the {name}" for name in ("seed", "metrics") if list_of(sheet, name) != list_of(other, name)]
+    mine, theirs = (each.plan.get("own", {}).get("methods", {}) for each in (sheet, other))
+    problems += [f"the source of method {name!r}" for name in mine.keys() & theirs.keys() if mine[name] != theirs[name]]
     for task in sheet.rows.keys() & other.rows.keys():
         if sheet.rows[task].get("prompts") != other.rows[task].get("prompts"):
             problems.append(f"the prompts of {task}")
@@ -139,7 +163,7 @@ def _check_alike(first: Path, sheet: Sheet, folder: Path, other: Sheet) -> None:
     ):
         problems.append("the version of headscope or of a library below it")
     if problems:
-        raise RunError(
+        raise PlaceError(
             f"runs {str(first)!r} and {str(folder)!r}, which differ in {', '.join(problems)}",
             "runs of one model with the same -n, --seed and --metric, by the same versions",
             "run one of them again with the options of the other, or compare them: headscope compare",
@@ -211,15 +235,20 @@ def _abilities(sheet: Sheet, store: Store, state: Progress) -> list[tuple[str, s
     for kind in ("ability", "file"):
         for task, key in sheet.keys.get(kind, {}).items():
             cell = store.find(key)
-            if cell is None:
+            try:
+                row = {} if cell is None else row_from(cell.arrays)
+                told = told_of_file(row, sheet.notes.get(task, ())) if row and kind == "file" else ""
+            except (LookupError, ValueError, TypeError) as error:
+                store.tally.damaged.append(f"{key}: {type(error).__name__}: {error!s:.200}")
+                row, told = {}, ""
+            if not row:
                 missing.append((kind, task))
                 continue
             store.tally.reused.append(kind)
-            row = unpacked(cell.arrays)
             if kind == "ability":
                 state.rows[task] |= row
             elif "reason" in state.rows[task]:
-                state.rows[task]["reason"] += f"; {told_of_file(row, sheet.notes.get(task, ()))}"
+                state.rows[task]["reason"] += f"; {told}"
     return missing
 
 
@@ -245,8 +274,3 @@ def _shown(sheet: Sheet, store: Store, state: Progress) -> list[str]:
         failed = [task for task, row in state.rows.items() if row.get("status") != "ok"]
         state.roles = None if found is None else confirmed(found, scores, failed=failed)
     return missing
-
-
-def _words(block: Block) -> str:
-    layers = "" if block.layers is None else f", layers {block.layers[0]} to {block.layers[1] - 1}"
-    return f"{block.method} of {block.task}, examples {block.rows[0] + 1} to {block.rows[1]}{layers}"

@@ -2,13 +2,15 @@
 
 import difflib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from typing import Any
 
+from headscope.contract import Method, Task
 from headscope.errors import UsageError
-from headscope.methods import METHODS
+from headscope.methods import DEFAULT, METHODS
 from headscope.metrics import METRICS
-from headscope.tasks import TASKS
+from headscope.pipeline.own import Own, sort_out
+from headscope.tasks import TASKS, resolve
 from headscope.tasks.files import is_file, refusals
 
 
@@ -18,8 +20,9 @@ class Plan:
 
     Attributes:
         tasks: names of tasks, or files as `FORMAT:PATH` (see `headscope.tasks.resolve`); none means those of
-            `headscope.tasks.DEFAULT` that the model can express.
-        methods: names of methods; none means those of `headscope.methods.DEFAULT`.
+            `headscope.tasks.DEFAULT` that the model can express. Objects (`Task`, `Pairs`) may be given too, and are
+            then called by their names.
+        methods: names of methods, or `Method` objects; none means those of `headscope.methods.DEFAULT`.
         metrics: names of metrics; the first takes the place of each task's own, and methods that can (patching and
             ablation) read the others off the same runs. None means each task's own.
         n: examples per task.
@@ -27,6 +30,7 @@ class Plan:
         batch_size: examples that are held at once.
         memory: bytes for intermediate results; None means half of what is free.
         roles: say what each head does, too.
+        own: what was given as an object, by its name.
 
     Raises:
         UsageError: naming everything that is wrong at once.
@@ -35,30 +39,36 @@ class Plan:
         >>> Plan(tasks=("ioj",), n=0)  # doctest: +ELLIPSIS
         Traceback (most recent call last):
         headscope.errors.UsageError: unknown task 'ioj'; n 0
-          expected: tasks: induction, ioi, ...; whole numbers in range
-          to fix it: did you mean 'ioi'?; at least 2
+          expected: tasks: induction, ioi, ...; n from 2
+          to fix it: did you mean 'ioi'?; give a whole number in that range
     """
 
-    tasks: tuple[str, ...] = ()
-    methods: tuple[str, ...] = ()
+    tasks: tuple[Any, ...] = ()
+    methods: tuple[Any, ...] = ()
     metrics: tuple[str, ...] = ()
     n: int = 40
     seed: int = 0
     batch_size: int = 128
     memory: int | None = None
     roles: bool = False
+    own: Own = field(default_factory=Own)
 
     def __post_init__(self) -> None:
-        files = [name for name in self.tasks if name not in TASKS and is_file(name)]
-        plain = [name for name in self.tasks if name not in files]
-        kinds = (("task", plain, TASKS), ("method", self.methods, METHODS))
-        told = [
+        found = sort_out(self.tasks, self.methods, self.own)
+        for name in ("tasks", "methods", "own"):
+            object.__setattr__(self, name, getattr(found, name))
+        files = [name for name in self.tasks if name not in {**TASKS, **self.own.tasks} and is_file(name)]
+        plain = [name for name in self.tasks if name not in {*files, *self.own.tasks}]
+        methods = [name for name in self.methods if name not in self.own.methods]
+        kinds = (("task", plain, TASKS), ("method", methods, METHODS))
+        told = [*found.problems]
+        told += [
             _known(kind, known, problem) for kind, names, known in kinds for problem in _unknown(kind, names, known)
         ]
         numbers = {"n": (self.n, 2), "batch size": (self.batch_size, 1), "seed": (self.seed, 0)}
         numbers |= {} if self.memory is None else {"memory": (self.memory, 1)}
         told += [
-            (f"{name} {value}", "whole numbers in range", f"at least {least}")
+            (f"{name} {value}", f"{name} from {least}", "give a whole number in that range")
             for name, (value, least) in numbers.items()
             if value < least
         ]
@@ -66,7 +76,37 @@ class Plan:
         told += [(error.given, error.expected, error.fix) for error in refusals(files)]
         if told:
             given, expected, fixes = zip(*told, strict=True)
-            raise UsageError("; ".join(given), "; ".join(dict.fromkeys(expected)), "; ".join(fixes))
+            raise UsageError("; ".join(given), "; ".join(dict.fromkeys(expected)), "; ".join(dict.fromkeys(fixes)))
+
+    @property
+    def method_names(self) -> tuple[str, ...]:
+        """The names of all methods, each once: the default ones where none is named."""
+        return tuple(dict.fromkeys(self.methods or DEFAULT))
+
+    def method(self, name: str) -> Method:
+        """A method by its name.
+
+        Args:
+            name: one of `method_names`.
+        """
+        return self.own.methods.get(name) or METHODS[name]
+
+    def task(self, name: str) -> Task:
+        """A task by its name.
+
+        Args:
+            name: one of `tasks`, or another of headscope's.
+
+        Raises:
+            UsageError: if there is no such task, or its file is wrong.
+        """
+        return self.own.tasks.get(name) or resolve(name)
+
+    def record(self) -> dict[str, Any]:
+        """The plan as JSON: of what is own the names, and under `own` the hashes of its sources."""
+        told = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "own"}
+        own = self.own.record()
+        return told | ({"own": own} if own else {})
 
 
 def _known(kind: str, known: dict[str, Any], problem: tuple[str, str]) -> tuple[str, str, str]:

@@ -1,7 +1,7 @@
 """From a block to its values, and from values to tables."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,11 +12,11 @@ from torch import Tensor
 from headscope.cells import Cell, Store
 from headscope.contract import Method, table, with_metrics
 from headscope.errors import RunError, UsageError
-from headscope.methods import DEFAULT, METHODS
 from headscope.models import Model
 from headscope.models.determined import determined
 from headscope.pipeline import keys
 from headscope.pipeline.blocks import Block, lay_out, options_of
+from headscope.pipeline.halving import in_halves
 from headscope.pipeline.planning import Plan
 from headscope.pipeline.sheet import Sheet
 from headscope.pipeline.states import Setting
@@ -48,12 +48,14 @@ class Work:
         plan: the plan.
         pairs: task -> its examples.
         facts: what determines the model's numbers; None: nothing can be kept.
+        origins: what the functions of methods and metrics are, from `keys.origins`.
     """
 
     setting: Setting
     plan: Plan
     pairs: Mapping[str, Pairs]
     facts: keys.Facts
+    origins: Mapping[str, str | None] = field(default_factory=dict)
 
     def what(self, block: Block) -> Any:
         """What determines a block's values, as `headscope.pipeline.keys.values` has it.
@@ -61,8 +63,16 @@ class Work:
         Args:
             block: one of the analysis.
         """
-        pairs, method = self.pairs[block.task], METHODS[block.method]
-        return keys.values(self.facts, pairs, method, block, seed=self.plan.seed, metrics=self.setting.metrics)
+        asked = keys.Asked(seed=self.plan.seed, metrics=self.setting.metrics, origins=self.origins)
+        return keys.values(self.facts, self.pairs[block.task], self.plan.method(block.method), block, asked)
+
+    def unkept(self) -> list[str]:
+        """Functions whose results cannot be kept, in words."""
+        return [
+            f"{what}, whose source or a value in it cannot be told from another"
+            for what, each in self.origins.items()
+            if each is None
+        ]
 
 
 Executor = Callable[[Work, Sequence[Block]], Iterable[tuple[Block, Measured]]]
@@ -82,7 +92,9 @@ def work_of(
         keeps: blocks are kept, so that the model must be told from all others. Cost: a pass over the weights.
     """
     setting = Setting(model, plan.batch_size, plan.memory, progress, plan.metrics[1:])
-    return Work(setting=setting, plan=plan, pairs=pairs, facts=determined(model) if keeps else None)
+    methods = [plan.method(name) for name in plan.method_names]
+    origins = keys.origins(pairs, methods) if keeps else {}
+    return Work(setting=setting, plan=plan, pairs=pairs, facts=determined(model) if keeps else None, origins=origins)
 
 
 def blocks_of(work: Work) -> tuple[Block, ...]:
@@ -95,8 +107,8 @@ def blocks_of(work: Work) -> tuple[Block, ...]:
     width = int(model.identity.get("d_model") or model.grid.heads * model.d_head)
     found = []
     for pairs in work.pairs.values():
-        for name in dict.fromkeys(work.plan.methods or DEFAULT):
-            laid = lay_out(METHODS[name], pairs, model.grid, width=width, device=model.device.type)
+        for name in work.plan.method_names:
+            laid = lay_out(work.plan.method(name), pairs, model.grid, width=width, device=model.device.type)
             for block in laid:
                 what = work.what(block)
                 key = "" if what is None else Cell(kind=KIND, what=what).key
@@ -122,7 +134,7 @@ def compute(work: Work, block: Block) -> Measured:
     if block.key and (what is None or Cell(kind=KIND, what=what).key != block.key):
         given = f"a block of {block.method} on {block.task} that was laid out for another model, prompts or headscope"
         raise RunError(given, "the same model, plan and version in every process", "start all of them from one command")
-    part, method = keys.rows_of(work.pairs[block.task], block), METHODS[block.method]
+    part, method = keys.rows_of(work.pairs[block.task], block), work.plan.method(block.method)
     span = None if block.layers is None else range(*block.layers)
     found, refused = _values(work.setting, part, method, work.plan.seed, span)
     layers = slice(None) if span is None else slice(*block.layers) if block.layers else slice(None)
@@ -156,11 +168,23 @@ def measured(
     missing = [block for block in sheet.blocks if block not in found]
     for block, values in executor(work, missing) if missing else ():
         store.tally.computed.append(KIND)
+        keep(work, store, {block: values})
+        found[block] = values
+
+
+def keep(work: Work, store: Store, found: Mapping[Block, Measured]) -> None:
+    """Keep the values of blocks that can be kept and are not there yet.
+
+    Args:
+        work: what they were computed from.
+        store: where they are kept.
+        found: block -> its values.
+    """
+    for block, values in found.items():
         # What memory had no room for may fit the next time: memory is not among what names a cell.
         if block.key and "memory" not in values.refused:
             what = work.what(block)
             store.keep(Cell(kind=KIND, what=what, notes={"refused": values.refused}, arrays=values.arrays))
-        found[block] = values
 
 
 def read_kept(sheet: Sheet, store: Store, found: dict[Block, Measured]) -> None:
@@ -173,9 +197,18 @@ def read_kept(sheet: Sheet, store: Store, found: dict[Block, Measured]) -> None:
     """
     for block in sheet.blocks:
         cell = store.find(block.key) if block.key else None
-        if cell is not None:
+        if cell is not None and not _fits(sheet, block, cell):
+            store.tally.damaged.append(f"{block.key}: its values are not those of its heads and examples")
+        elif cell is not None:
             found[block] = Measured(arrays=cell.arrays, refused=str(cell.notes.get("refused", "")))
             store.tally.reused.append(KIND)
+
+
+def _fits(sheet: Sheet, block: Block, cell: Cell) -> bool:
+    """Whether a cell holds what a block is to: a checksum is no signature."""
+    first, last = block.layers or (0, sheet.grid.layers)
+    shape = (block.rows[1] - block.rows[0], last - first, sheet.grid.heads)
+    return all(array.shape == shape and array.dtype.kind == "f" for array in cell.arrays.values())
 
 
 def tables(
@@ -234,12 +267,30 @@ def _values(
     if setting.metrics and "metrics" in known:
         method, options["metrics"] = with_metrics(method, pairs, setting.metrics), setting.metrics
     grid = setting.model.grid
+
+    def at_once(size: int) -> dict[str, Tensor]:
+        return dict(method.function(setting.model, pairs, **(options | {"batch_size": size})))
+
     try:
         with step(f"{pairs.task}: {method.name}"):
-            return dict(method.function(setting.model, pairs, **options)), ""
+            found = in_halves(at_once, min(setting.batch_size, len(pairs)), setting.model.device)
+            return _sound(found, method, (len(pairs), grid.layers, grid.heads)), ""
     except UsageError as refusal:  # one method that does not fit must not cost the others' work
         nothing = {each.name: torch.full((len(pairs), grid.layers, grid.heads), torch.nan) for each in method.scores}
         return nothing, f"{refusal.given}; expected: {refusal.expected}; to fix it: {refusal.fix}"
+
+
+def _sound(found: dict[str, Tensor], method: Method, shape: tuple[int, ...]) -> dict[str, Tensor]:
+    """What a method gave, if it is what it declares: one of the user's need not keep to its contract."""
+    names = [score.name for score in method.scores if score.name in found] or ["nothing that it declares"]
+    for name in names:
+        value = found.get(name)
+        if not isinstance(value, Tensor) or tuple(value.shape) != shape or not value.is_floating_point():
+            kind = f"{value.dtype} of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+            given = f"method {method.name!r}, which gave {name}{f' as {kind}' if name in found else ''}"
+            fix = "correct the function: headscope.testing.check_method says more"
+            raise UsageError(given, f"floats of shape [example, layer, head] = {shape}", fix)
+    return found
 
 
 def _array(values: Tensor) -> np.ndarray:

@@ -12,9 +12,11 @@ from headscope import metrics
 from headscope.cells import write_whole
 from headscope.contract import Method, Score, with_metrics
 from headscope.errors import RunError
+from headscope.frames import read_record
 from headscope.grid import Grid
 from headscope.metrics import Metric
 from headscope.pipeline.blocks import Block, options_of
+from headscope.pipeline.trusting import check
 from headscope.prompts import Pairs, Prompts
 
 SCHEMA = 1
@@ -122,17 +124,18 @@ def read_sheet(folder: Path) -> Sheet | None:
     """
     path = folder / CELLS / NAME
     try:
-        record = json.loads(path.read_bytes())
+        record = read_record(path)
         schema = record.pop("schema")
         if schema != SCHEMA:
-            raise ValueError(f"schema {schema}, not {SCHEMA}")
+            raise ValueError(f"schema {schema!r:.40}, not {SCHEMA}")
+        check(record)
         record["blocks"] = tuple(Block.of(each) for each in record["blocks"])
         return Sheet(**record)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise RunError(
-            f"the plan {str(path)!r}: {type(error).__name__}: {error}",
+            f"the plan {str(path)!r}: {type(error).__name__}: {error!s:.300}",
             "what headscope analyze writes there",
             "delete that file: the cells beside it stay, and the same command finds them again",
         ) from error

@@ -10,7 +10,7 @@ import pandas as pd
 from torch import Tensor
 
 from headscope.attention import View
-from headscope.cells import Store, frame_from, frame_in, packed, unpacked
+from headscope.cells import Kept, Store, frame_from, frame_in, packed, unpacked
 from headscope.contract import COLUMNS
 from headscope.corpora.files import data_path
 from headscope.errors import HeadscopeError
@@ -22,6 +22,7 @@ from headscope.prompts import Pairs
 from headscope.roles import Roles
 from headscope.roles.brief import confirmed, observed
 from headscope.roles.result import roles_from
+from headscope.runs.checking import check_profiles, check_roles
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -141,7 +142,8 @@ def roles_of(
     """
     limits = Limits(batch_size=min(setting.batch_size, 32), memory=setting.memory, progress=setting.progress)
     what = keys.roles(facts, seed=seed, data=gold_digest())
-    found = kept_roles(store, what, lambda: observed(setting.model, seed=seed, limits=limits))
+    steps = Kept(store=store, facts=facts)  # so that a stop in the midst of them costs one
+    found = kept_roles(store, what, lambda: observed(setting.model, seed=seed, limits=limits, kept=steps))
     return confirmed(found, scores, failed=failed)
 
 
@@ -182,7 +184,9 @@ def _profiles_in(found: Profiles) -> dict[str, np.ndarray]:
 
 def _profiles_from(arrays: Arrays) -> Profiles:
     frames = {name: frame_from(array) for name, array in arrays.items() if array.ndim == 1 and name != "record.json"}
-    return profiles_from(unpacked(arrays), frames)
+    found = profiles_from(unpacked(arrays), frames)
+    check_profiles(found)
+    return found
 
 
 def _roles_in(found: Roles) -> dict[str, np.ndarray]:
@@ -190,4 +194,6 @@ def _roles_in(found: Roles) -> dict[str, np.ndarray]:
 
 
 def _roles_from(arrays: Arrays) -> Roles:
-    return roles_from(unpacked(arrays), frame_from(arrays["scores"]), frame_from(arrays["labels"]))
+    found = roles_from(unpacked(arrays), frame_from(arrays["scores"]), frame_from(arrays["labels"]))
+    check_roles(found)
+    return found

@@ -22,13 +22,11 @@ class Interrupted(HeadscopeError):
 
     exit_code = 130
 
-    def __init__(
-        self, run: Run, done: int, planned: int, *, unit: str = "cells (task x method)", resumes: bool = False
-    ) -> None:
+    def __init__(self, run: Run, done: int, planned: int, *, resumes: bool = False) -> None:
         kept = "what was finished is kept" if done else "nothing was finished yet"
         fix = f"{kept}; give fewer tasks, methods or examples for a shorter run"
         super().__init__(
-            f"interrupted after {done} of {planned} {unit}",
+            f"interrupted after {done} of {planned} cells",
             "the analysis to go on to its end",
             "run the same command again: it goes on where this one stopped" if resumes else fix,
         )

@@ -8,10 +8,14 @@ import numpy as np
 import pandas as pd
 
 from headscope.cells import Damaged, read_cells
+from headscope.deduction import read_circuit
+from headscope.deduction.claims import claims
 from headscope.errors import RunError
+from headscope.frames import read_frame
 from headscope.pipeline.sheet import CELLS, read_sheet
 from headscope.provenance import digest
-from headscope.runs import Run, open_run, read_record
+from headscope.runs import Run, check_run, kind_of, open_run, read_record
+from headscope.runs.opening import LARGEST_ARRAYS
 
 COLUMNS = ["check", "what", "status", "detail"]
 OK, WRONG, UNKNOWN = "ok", "wrong", "not recorded"
@@ -31,8 +35,9 @@ def verify(folder: str | Path) -> pd.DataFrame:
         folder: what `headscope analyze` wrote, or another command that saves a run.
 
     Returns:
-        One row for each check: `check` (record, file, cell, provenance, mean), `what` (which file), `status` (`ok`,
-        `wrong`, or `not recorded` in runs before there were checksums) and `detail`. Cost: reads every file once.
+        One row for each check: `check` (record, file, cell, provenance, mean, claims), `what` (which file), `status`
+        (`ok`, `wrong`, or `not recorded` in runs before there were checksums) and `detail`. Cost: reads every file
+        once.
 
     Raises:
         RunError: if there is no run at all.
@@ -41,14 +46,12 @@ def verify(folder: str | Path) -> pd.DataFrame:
         >>> import tempfile
         >>> verify(tempfile.mkdtemp())  # doctest: +ELLIPSIS
         Traceback (most recent call last):
-        headscope.errors.RunError: run folder ..., which holds no run
-          expected: a folder with run.json or cells/ in it, as headscope analyze writes
-          to fix it: check the path
+        headscope.errors.PlaceError: run folder ..., which holds no run
+          expected: a folder that a headscope command wrote, with run.json or cells in it
+          to fix it: check the path, or run the analysis again
     """
     folder = Path(folder)
-    if not (folder / "run.json").is_file() and not (folder / CELLS).is_dir():
-        expected = "a folder with run.json or cells/ in it, as headscope analyze writes"
-        raise RunError(f"run folder {str(folder)!r}, which holds no run", expected, "check the path")
+    check_run(folder, holds=("run.json", CELLS))
     lines = [*_run(folder), *_cells(folder)]
     return pd.DataFrame(lines, columns=COLUMNS)
 
@@ -58,16 +61,16 @@ def _run(folder: Path) -> Iterator[Line]:
         yield "record", "run.json", WRONG, "it is not there: the analysis was stopped before it wrote its tables"
         return
     try:
-        run = open_run(folder)
+        run = None if kind_of(folder) == "reproduce" else open_run(folder)
         record = read_record(folder / "run.json")
     except (RunError, OSError, ValueError, TypeError) as error:
         yield "record", "run.json", WRONG, str(getattr(error, "given", error))
         yield from _files(folder, _listed(folder))
         return
-    yield "record", "run.json", OK, f"schema {record['schema']}"
+    yield "record", "run.json", OK, f"schema {record.get('schema', 'not recorded')}"
     yield from _files(folder, record.get("files"))
     yield from _provenance(record)
-    yield from _means(run)
+    yield from _claims(folder) if run is None else _means(run)
 
 
 def _listed(folder: Path) -> Any:
@@ -83,14 +86,23 @@ def _files(folder: Path, files: Any) -> Iterator[Line]:
         return
     for name, expected in files.items():
         path = folder / str(name)
-        if not path.resolve().is_relative_to(folder.resolve()):
+        if not _inside(path, folder):
             yield "file", str(name), WRONG, "its name leads out of the folder"
         elif not path.is_file():
             yield "file", str(name), WRONG, "it is not there"
+        elif path.stat().st_size > LARGEST_ARRAYS:
+            yield "file", str(name), WRONG, f"it has {path.stat().st_size:,} bytes, more than any file of a run"
         else:
             found = digest(path)
             detail = "" if found == expected else f"sha256 {found[:12]}..., recorded {str(expected)[:12]}..."
             yield "file", str(name), WRONG if detail else OK, detail
+
+
+def _inside(path: Path, folder: Path) -> bool:
+    try:
+        return path.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError, ValueError):  # a link to itself, a name that no file can have
+        return False
 
 
 def _provenance(record: Mapping[str, Any]) -> Iterator[Line]:
@@ -124,6 +136,21 @@ def _means(run: Run) -> Iterator[Line]:
         differs = (np.abs(means - told) > MEAN * scale) | (np.isnan(means) != np.isnan(told))
         detail = f"{int(differs.sum())} of {len(told)} means do not follow from the values" if differs.any() else ""
         yield "mean", name, WRONG if detail else OK, detail
+
+
+def _claims(folder: Path) -> Iterator[Line]:
+    """The verdicts of a reproduction, given again on what its tables hold."""
+    try:
+        told: Any = read_frame(folder / "claims.parquet")
+        again: Any = claims(read_circuit(folder / "circuit"))
+        # Their words may change from version to version.
+        verdicts = (frame[["name", "verdict"]].to_numpy().tolist() for frame in (told, again))
+        differs = [one for one, other in zip(*verdicts, strict=True) if one != other]
+    except Exception as error:  # what is no such table can raise nearly every built-in error
+        yield "claims", "claims.parquet", WRONG, str(getattr(error, "given", f"{type(error).__name__}: {error}"))
+        return
+    detail = f"{len(differs)} of {len(told)} verdicts do not follow from the tables" if differs else ""
+    yield "claims", "claims.parquet", WRONG if detail else OK, detail
 
 
 def _cells(folder: Path) -> Iterator[Line]:

@@ -8,7 +8,7 @@ import pandas as pd
 from jaxtyping import Bool, Float
 from plotly import graph_objects as go
 
-from headscope.errors import UsageError
+from headscope.errors import UsageError, meant
 from headscope.grid import Grid
 from headscope.plots import words
 from headscope.plots.theme import LIGHT, Theme, colourscale, layout, plain
@@ -39,12 +39,7 @@ def select(scores: pd.DataFrame, *, task: str, method: str, score: str, model: s
     rows = whole[(whole["task"] == task) & (whole["method"] == method) & (whole["score"] == score)]
     rows = rows if model is None else rows[rows["model"] == model]
     if rows.empty:
-        there = whole[["task", "method", "score"]].drop_duplicates().itertuples(index=False)
-        raise UsageError(
-            f"task {task!r}, method {method!r}, score {score!r}" + ("" if model is None else f", model {model!r}"),
-            "one of: " + ("; ".join(" / ".join(map(str, row)) for row in there) or "(the frame has no rows)"),
-            "choose one of these, or run the analysis with this task and method",
-        )
+        raise _absent(whole, {"task": task, "method": method, "score": score, "model": model})
     if rows["model"].nunique() > 1:
         raise UsageError(
             f"scores of {rows['model'].nunique()} models",
@@ -52,6 +47,21 @@ def select(scores: pd.DataFrame, *, task: str, method: str, score: str, model: s
             "pass model=...",
         )
     return rows.sort_values(["layer", "head"], ignore_index=True)
+
+
+def _absent(whole: Any, asked: Mapping[str, str | None]) -> UsageError:
+    """The first of the names that the rows, narrowed by those before it, do not have; with those that they have."""
+    told, rows, there, kind, name = [], whole, [], "", ""
+    for kind, name in asked.items():
+        there = [str(each) for each in rows[kind].unique()]
+        if name is not None and name not in there:
+            break
+        told.append(f"{kind} {name!r}")
+        rows = rows if name is None else rows[rows[kind] == name]
+    whose = f" for {', '.join(told)}" if told else ""
+    expected = f"one of: {', '.join(there)}" if there else "a frame with rows"
+    fix = meant(str(name), there, f"choose one of these, or run headscope analyze with this {kind}")
+    return UsageError(f"{kind} {name!r}, which these scores do not have{whose}", expected, fix)
 
 
 def title_of(frame: pd.DataFrame) -> dict[str, Any]:

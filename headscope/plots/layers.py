@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 from plotly import graph_objects as go
 
-from headscope.errors import UsageError
+from headscope.errors import UsageError, meant
 from headscope.plots import words
 from headscope.plots.rankings import dots, with_legend
 from headscope.plots.theme import LIGHT, Theme, broken, layout
@@ -128,6 +128,7 @@ def _of(frame: pd.DataFrame, task: str) -> Any:
     rows = words.loose(frame)
     own = rows[rows["task"] == task]
     if own.empty:
-        known = ", ".join(map(str, dict.fromkeys(rows["task"]))) or "(none)"
-        raise UsageError(f"task {task!r}", f"one of: {known}", "choose a task that the frame has")
+        known = [str(each) for each in dict.fromkeys(rows["task"])]
+        fix = meant(task, known, "choose one of these")
+        raise UsageError(f"task {task!r}", f"one of: {', '.join(known) or '(none)'}", fix)
     return own

@@ -5,7 +5,7 @@ model.
 """
 
 from headscope.probing.entry import hierarchy, probe
-from headscope.probing.request import INSTANCES, LABELS, Request, request
+from headscope.probing.request import INSTANCES, KIND, LABELS, Request, request, wanted_of
 from headscope.probing.work import carry_out
 
-__all__ = ["INSTANCES", "LABELS", "Request", "carry_out", "hierarchy", "probe", "request"]
+__all__ = ["INSTANCES", "KIND", "LABELS", "Request", "carry_out", "hierarchy", "probe", "request", "wanted_of"]

@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 from os import PathLike
+from pathlib import Path
 from typing import Any, Literal
 
 from headscope.corpora import Treebank
 from headscope.models import load
-from headscope.probing.request import INSTANCES, depth_labels, request
+from headscope.pipeline import Home
+from headscope.pipeline.housing import housed, told_name
+from headscope.probing.request import INSTANCES, KIND, depth_labels, request, wanted_of
 from headscope.probing.work import carry_out
 from headscope.runs import Run
 
@@ -30,6 +33,8 @@ def probe(  # noqa: PLR0913 - the one call that users write: each word is an opt
     dtype: str = "float32",
     offline: bool = False,
     progress: bool = True,
+    folder: str | Path | None = None,
+    refresh: bool = False,
 ) -> Run:
     """What can be read off each head and layer, and does the model use it? `run.probes` holds it (`headscope.probed`).
 
@@ -58,12 +63,16 @@ def probe(  # noqa: PLR0913 - the one call that users write: each word is an opt
         dtype: for loading, as in `headscope.load`.
         offline: for loading, as in `headscope.load`.
         progress: draw progress bars on standard error.
+        folder: where the run is saved, and where every set of labels is kept as soon as it is finished: the same call
+            goes on where one before it stopped, and further labels cost only themselves. None: nothing is written.
+        refresh: probe everything anew, whatever the folder holds.
 
     Returns:
         The run. Cost: as told by `headscope.methods.probing.study.probe` and `.use.use`.
 
     Raises:
         HeadscopeError: naming what was given, what was expected and what to do.
+        RunError: if the folder cannot be written, is being written by another process, or holds another kind of run.
         Interrupted: at Ctrl-C, with what was finished.
 
     Example:
@@ -76,8 +85,13 @@ def probe(  # noqa: PLR0913 - the one call that users write: each word is an opt
         labels=labels, treebanks=treebanks, sites=sites, kind=kind, n=n, seed=seed, untrained=untrained, use=use,
         bits=bits, repair=repair, batch_size=batch_size, memory=memory,
     )  # fmt: skip
-    loaded = model if hasattr(model, "run_at") else load(model, device=device, dtype=dtype, offline=offline)
-    return carry_out(loaded, asked, progress=progress)
+
+    def make(home: Home | None) -> Run:
+        loaded = model if hasattr(model, "run_at") else load(model, device=device, dtype=dtype, offline=offline)
+        return carry_out(loaded, asked, progress=progress, home=home)
+
+    wanted = wanted_of(asked, model=told_name(model), device=device, dtype=dtype)
+    return housed(make, folder, kind=KIND, request=wanted, refresh=refresh)
 
 
 def hierarchy(  # noqa: PLR0913 - as for `probe`
@@ -95,6 +109,8 @@ def hierarchy(  # noqa: PLR0913 - as for `probe`
     dtype: str = "float32",
     offline: bool = False,
     progress: bool = True,
+    folder: str | Path | None = None,
+    refresh: bool = False,
 ) -> Run:
     """At which depth does each kind of information appear: is the order syntax < entities < reasoning more than chance?
 
@@ -115,6 +131,8 @@ def hierarchy(  # noqa: PLR0913 - as for `probe`
         dtype: as for `probe`.
         offline: as for `probe`.
         progress: as for `probe`.
+        folder: as for `probe`; it may be the folder of one.
+        refresh: as for `probe`.
 
     Raises:
         HeadscopeError: as for `probe`.
@@ -124,5 +142,10 @@ def hierarchy(  # noqa: PLR0913 - as for `probe`
         labels=depth_labels(), treebanks=treebanks, sites=("resid", "z"), kind=kind, n=n, seed=seed,
         untrained=untrained, use=False, bits=False, repair=repair, batch_size=batch_size, memory=memory,
     )  # fmt: skip
-    loaded = model if hasattr(model, "run_at") else load(model, device=device, dtype=dtype, offline=offline)
-    return carry_out(loaded, asked, progress=progress)
+
+    def make(home: Home | None) -> Run:
+        loaded = model if hasattr(model, "run_at") else load(model, device=device, dtype=dtype, offline=offline)
+        return carry_out(loaded, asked, progress=progress, home=home)
+
+    wanted = wanted_of(asked, model=told_name(model), device=device, dtype=dtype)
+    return housed(make, folder, kind=KIND, request=wanted, refresh=refresh)

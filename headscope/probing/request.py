@@ -6,19 +6,25 @@ from os import PathLike
 from pathlib import Path
 from typing import get_args
 
+from headscope.cells import key_of
 from headscope.corpora import Treebank, as_treebank
-from headscope.errors import UsageError, together, tried
+from headscope.errors import UsageError, meant, together, tried
 from headscope.methods.probing.features import SITES
 from headscope.methods.probing.fit import Kind
 from headscope.methods.probing.labels import NAMES, TASK_NAMES
 from headscope.methods.probing.study import MEMORY
+from headscope.pipeline.housing import content_of
 from headscope.probed import STAGES
+from headscope.roles.texts import digest
 
 LABELS = (*NAMES, "io", "rule")
 """What is probed unless it is said: all labels of gold text, and the variables that two tasks turn on."""
 
 INSTANCES = 4000
 """Of each set of labels, at most."""
+
+KIND = "probe"
+"""What `run.json` says it is a run of; `hierarchy` is one with other labels."""
 
 LEAST = 100
 FILES = (".csv", ".jsonl")
@@ -68,6 +74,24 @@ def depth_labels() -> tuple[str, ...]:
     return tuple(label for labels in STAGES.values() for label in labels)
 
 
+def wanted_of(asked: Request, **more: str) -> str:
+    """The hash of what is asked: the same command asks the same.
+
+    Args:
+        asked: from `request`.
+        more: the model as typed, and how it is loaded.
+
+    Example:
+        >>> wanted_of(request(n=100), model="mini") == wanted_of(request(n=100, batch_size=1), model="mini")
+        True
+    """
+    names = ("labels", "sites", "kind", "n", "seed", "untrained", "use", "bits")
+    files = [[path.name, content_of(path)] for path in asked.files]
+    banks = [[each.sha256 or digest((each,)), dict(each.skipped)] for each in asked.treebanks]
+    how = {name: getattr(asked, name) for name in names}
+    return key_of({"probes": how, "files": files, "treebanks": banks, **more})
+
+
 def request(  # noqa: PLR0913 - what users choose
     *,
     labels: Sequence[str | PathLike[str]] = (),
@@ -108,7 +132,7 @@ def request(  # noqa: PLR0913 - what users choose
         headscope.errors.UsageError: label 'uposs'; n 3
           expected: one or more of: upos, number, entity, boundary, relation, arc, coreference, io, io-name, rule; or \
 a file ending in .csv or .jsonl; n from 100
-          to fix it: correct the name; a few thousand instances give intervals that decide anything
+          to fix it: did you mean 'upos'?; a few thousand instances give intervals that decide anything
     """
     problems: list[UsageError] = []
     names = [str(each) for each in labels]
@@ -119,14 +143,15 @@ a file ending in .csv or .jsonl; n from 100
     checks = [
         *(
             (name not in known, f"label {name!r}", f"one or more of: {', '.join(known)}; or a file ending in .csv or "
-             ".jsonl", "correct the name") for name in chosen
+             ".jsonl", meant(name, known, "choose one of these")) for name in chosen
         ),
         *((not path.is_file(), f"label file {str(path)!r}, which is no file", "a file", "check the path")
           for path in files),
-        *((site not in SITES, f"site {site!r}", f"one or more of: {', '.join(SITES)}", "correct the kind of site")
-          for site in sites),
+        *((site not in SITES, f"site {site!r}", f"one or more of: {', '.join(SITES)}",
+           meant(site, SITES, "choose one of these")) for site in sites),
         (not sites, "no site", f"one or more of: {', '.join(SITES)}", "name one"),
-        (kind not in get_args(Kind), f"kind {kind!r}", f"one of: {', '.join(get_args(Kind))}", "choose one of these"),
+        (kind not in get_args(Kind), f"kind {kind!r}", f"one of: {', '.join(get_args(Kind))}",
+         meant(kind, get_args(Kind), "choose one of these")),
         (n < LEAST, f"n {n}", f"n from {LEAST}", fix),
         (seed < 0, f"seed {seed}", "seed from 0", "give a whole number"),
         (batch_size < 1, f"batch_size {batch_size}", "batch_size from 1", "leave it out: it changes speed only"),

@@ -134,6 +134,7 @@ def streams(base: Base, edits: Edits, chunk: Chunk) -> Iterator[tuple[int, Float
         The layer, and its input at positions `start` to `stop`.
     """
     stream: Tensor | None = None
+    edits = edits.on(base.mask.device)
     for layer in range(chunk.layer + 1, len(base.program.blocks)):
         below = layer - 1
         stream = _first_block(base, edits, chunk) if stream is None else _block(base, edits, chunk, below, stream)

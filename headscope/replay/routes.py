@@ -50,6 +50,7 @@ def arrivals(
         Each chunk of edits and examples with each of these layers that comes after its edits. Rows without any change
         do not appear. Cost: a run up to the last of the layers for each edit and example.
     """
+    edits = edits.on(base.mask.device)
     ways, heads = len(through), base.program.heads
     each = (2 * ways + 2) * base.z[0][0].numel() * base.z[0].element_size() + ROW * ways * heads * len(base)
     laid = plan(base, edits, memory=memory).chunks if len(edits) and layers else ()

@@ -7,7 +7,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from headscope.attention import script
-from headscope.errors import RunError
+from headscope.errors import RunError, refusing
 from headscope.plots import words
 from headscope.profiles.heads import LEADING, leading
 from headscope.progress import step
@@ -38,6 +38,7 @@ __all__ = ["LEADING", "Finding", "Results", "findings", "headline", "leading", "
 HERE = Path(__file__).parent
 
 
+@refusing("a report that cannot be drawn", "a run as headscope made it")
 def render(run: Results) -> str:
     """The report of a run as HTML: verdict, few heads, tasks, scores, agreement, roles, probes, layers, single heads.
 

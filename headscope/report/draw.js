@@ -69,10 +69,22 @@
     if (label && document.getElementById(label)) location.hash = label;
   };
 
-  // circuitsvis takes its element over, so that each is drawn once, and only where it can be seen.
+  // A page that nobody scrolls down does not wait for circuitsvis: its script runs with the first view.
+  const circuitsvis = () => {
+    if (!globalThis.CircuitsVis) {
+      const script = document.createElement("script");
+      script.textContent = document.getElementById("circuitsvis").textContent;
+      document.head.append(script);
+    }
+    return globalThis.CircuitsVis;
+  };
+
+  // circuitsvis takes its element over, so that each is drawn once.
   const show = (place) => {
     if (place.dataset.done) return;
     place.dataset.done = "yes";
+    near.unobserve(place);
+    const CircuitsVis = circuitsvis();
     const { tokens, causal, heads } = views[Number(place.dataset.view)];
     const shared = { tokens, maxValue: 1, minValue: 0, maskUpperTri: causal };
     if (place.dataset.head) {
@@ -103,11 +115,15 @@
     });
   };
 
+  const near = new IntersectionObserver((entries) => entries.forEach((entry) => {
+    if (entry.isIntersecting) show(entry.target);
+  }), { rootMargin: "100%" });
+
   // A closed <details> has no width to draw in: what is in it waits until it opens.
   const seen = (place) => !place.closest("details:not([open])");
   const reveal = (part) => {
     part.querySelectorAll(".plot").forEach((place) => seen(place) && !drawn.has(place.id) && draw(place.id));
-    part.querySelectorAll("[data-view]").forEach((place) => seen(place) && show(place));
+    part.querySelectorAll("[data-view]").forEach((place) => seen(place) && near.observe(place));
   };
   const drawNext = (waiting) => {
     const id = waiting.shift();
@@ -168,7 +184,7 @@
     document.querySelectorAll("main details").forEach((part) => {
       part.addEventListener("toggle", () => part.open && reveal(part));
     });
-    document.querySelectorAll("[data-view]").forEach((place) => seen(place) && show(place));
+    document.querySelectorAll("[data-view]").forEach((place) => seen(place) && near.observe(place));
     drawNext([...document.querySelectorAll(".plot")].filter(seen).map((place) => place.id));
     go();
   });
@@ -178,6 +194,7 @@
     printing = true;
     document.querySelectorAll("main details").forEach((part) => { part.open = true; });
     Object.keys(figures).forEach((id) => draw(id));
+    document.querySelectorAll("[data-view]").forEach(show);
   });
   addEventListener("afterprint", () => { printing = false; redraw(); });
 })();

@@ -1,14 +1,13 @@
 """One figure of a run by its name: what the command `headscope picture` draws."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 import numpy as np
 from plotly import graph_objects as go
 
 from headscope import plots
-from headscope.errors import UsageError
+from headscope.errors import UsageError, meant, refusing
 from headscope.few.outcome import Few
 from headscope.plots import DARK, LIGHT, Theme, words
 from headscope.plots.grids import select
@@ -68,10 +67,10 @@ def picture(run: Results, name: str, wanted: Wanted = Wanted()) -> go.Figure:
         'Does the model do the tasks?'
     """
     if name not in PICTURES:
-        near = get_close_matches(name, PICTURES, 1, cutoff=0.4)
-        fix = f"did you mean {near[0]!r}?" if near else "choose one of these"
+        fix = meant(name, PICTURES, "choose one of these")
         raise UsageError(f"picture {name!r}", f"one of: {', '.join(PICTURES)}", fix)
-    return PICTURES[name](run, wanted)
+    with refusing(f"a run of which no picture {name!r} can be drawn", "a run as headscope made it"):
+        return PICTURES[name](run, wanted)
 
 
 def _lead(run: Results, wanted: Wanted) -> tuple[str, str, str]:
@@ -79,7 +78,7 @@ def _lead(run: Results, wanted: Wanted) -> tuple[str, str, str]:
     tasks = list(dict.fromkeys(run.scores["task"])) if len(run.scores) else []
     if not tasks:
         raise _absent("scores", "headscope analyze")
-    task = wanted.task or tasks[0]
+    task = _one_of(wanted.task, tasks) or tasks[0]
     whole = words.loose(run.scores)
     rows = whole[whole["task"] == task]
     rows = rows[rows["method"] == wanted.method] if wanted.method else rows
@@ -87,6 +86,13 @@ def _lead(run: Results, wanted: Wanted) -> tuple[str, str, str]:
     first = (str(rows["method"].iloc[0]), str(rows["score"].iloc[0])) if len(rows) else (wanted.method, wanted.score)
     method, score = leading(rows, task) or first
     return task, method, score
+
+
+def _one_of(task: str, known: Sequence[str]) -> str:
+    """The task that is wanted; empty where none is named."""
+    if task and task not in known:
+        raise UsageError(f"task {task!r}", f"one of: {', '.join(known)}", meant(task, known, "choose one of these"))
+    return task
 
 
 def _heatmap(run: Results, wanted: Wanted) -> go.Figure:
@@ -128,10 +134,11 @@ def _edges(run: Results, wanted: Wanted) -> go.Figure:
 
 
 def _attention(run: Results, wanted: Wanted) -> go.Figure:
-    views = [view for view in run.views if wanted.task in ("", view.task)]
-    if not views:
-        raise _absent("attention" + (f" on {wanted.task!r}" if wanted.task else ""), "headscope analyze")
-    return plots.pattern(views[0], theme=wanted.theme)
+    if not run.views:
+        raise _absent("attention", "headscope analyze")
+    task = _one_of(wanted.task, list(dict.fromkeys(view.task for view in run.views)))
+    view = next(view for view in run.views if task in ("", view.task))
+    return plots.pattern(view, theme=wanted.theme)
 
 
 def _roles(run: Results) -> Roles:
@@ -143,10 +150,7 @@ def _roles(run: Results) -> Roles:
 def _few(run: Results, wanted: Wanted) -> Few:
     if not run.few:
         raise _absent("verdicts on few heads", "headscope few")
-    name = wanted.task or next(iter(run.few))
-    if name not in run.few:
-        raise UsageError(f"task {name!r}", f"one of: {', '.join(run.few)}", "choose a task that was judged")
-    return run.few[name]
+    return run.few[_one_of(wanted.task, list(run.few)) or next(iter(run.few))]
 
 
 def _probes(run: Results) -> Probed:

@@ -12,6 +12,7 @@ from headscope.deduction.claims import FAILS, HOLDS
 from headscope.deduction.heads import KINDS
 from headscope.deduction.result import Circuit
 from headscope.deduction.settings import CLAIM
+from headscope.errors import refusing
 from headscope.plots import (
     ablation_curve,
     confidence_curve,
@@ -88,6 +89,7 @@ class Part:
     strips: tuple[Strip, ...] = ()
 
 
+@refusing("a reproduction whose page cannot be drawn", "a reproduction as headscope made it")
 def render(identity: Mapping[str, Any], circuit: Circuit, claims: pd.DataFrame) -> str:
     """The page.
 
@@ -122,8 +124,9 @@ def render(identity: Mapping[str, Any], circuit: Circuit, claims: pd.DataFrame) 
         style="\n".join((HERE / name).read_text(encoding="utf-8") for name in ("style.css", "reproduction.css")),
         draw_script=(HERE / "draw.js").read_text(encoding="utf-8"),
         plotly=plotly_script(),
-        drawn=draw([each for part in parts for each in part.panels]),
+        figures=draw([each for part in parts for each in part.panels]),
         themes=themes(),
+        circuitsvis="",
     )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from headscope.cells import Kept
 from headscope.methods.twins import Limits
 from headscope.models import Model
 from headscope.roles.causes import Effects, confirm
@@ -38,19 +39,20 @@ def brief(model: Model, scores: pd.DataFrame, *, failed: Iterable[str] = (), see
     return confirmed(observed(model, seed=seed, limits=limits), scores, failed=failed)
 
 
-def observed(model: Model, *, seed: int, limits: Limits) -> Roles:
+def observed(model: Model, *, seed: int, limits: Limits, kept: Kept | None = None) -> Roles:
     """What each head does, in short, as far as looking tells: what of `brief` depends on no analysis.
 
     Args:
         model: the model.
         seed: of sentences, prompts, halves and resamples.
         limits: what is held at once, and progress bars.
+        kept: where every step is kept as soon as it is finished, and found again; None: nothing is kept.
 
     Returns:
         Roles; after Ctrl-C with `record["complete"]` False.
     """
     settings = Settings(n=SENTENCES, prompts=PROMPTS, seed=seed, confirm=False, splits=1)
-    return study(model, settings=settings, limits=limits)
+    return study(model, settings=settings, limits=limits, kept=kept)
 
 
 def confirmed(found: Roles, scores: pd.DataFrame, *, failed: Iterable[str] = ()) -> Roles:

@@ -2,14 +2,18 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from headscope import metrics, provenance, statistics
 from headscope.ability import ability
+from headscope.cells import Kept, Unkept, frame_from, frame_in, packed, unpacked
 from headscope.errors import HeadscopeError
 from headscope.methods.patching import patching
+from headscope.methods.twins import Limits
 from headscope.models import Model
 from headscope.prompts import Pairs
 from headscope.roles.circuits import random_output
@@ -166,8 +170,8 @@ def effects(
     *,
     n: int = 40,
     seed: int = 0,
-    batch_size: int | None = None,
-    progress: bool = False,
+    limits: Limits | None = None,
+    kept: Kept | None = None,
 ) -> Effects:
     """What each head does for the tasks that some roles need, each by the first task that the model can do.
 
@@ -181,8 +185,8 @@ def effects(
         wanted: roles with their cases.
         n: examples of each task.
         seed: of the examples and resamples.
-        batch_size: examples that are held at once; changes speed and memory only.
-        progress: draw progress bars.
+        limits: what is held at once, and progress bars; changes speed and memory only.
+        kept: where the effects on every task are kept as soon as they are there, and found again; None: nothing is.
 
     Returns:
         A table for each task, with q over all heads of the model; and for the others why there is none. Cost: two
@@ -198,6 +202,7 @@ def effects(
         >>> (found.frames["induction"]["effect"] > 1).tolist(), found.absent
         ([True, False, False, True], {})
     """
+    limits, kept = limits or Limits(), kept or Kept()
     causes = [cause for role, case in dict.fromkeys(wanted) if (cause := cause_of(role, case)) is not None]
     frames: dict[str, pd.DataFrame] = {}
     absent: dict[str, str] = {}
@@ -205,15 +210,41 @@ def effects(
         left = [task for task in tasks if task not in absent]
         if Effects(frames=frames).first(left[:1]):
             continue
-        found = able(model, left, n=n, seed=seed, use="causes", batch_size=batch_size or 32)
+        asked = {"tasks": left, "known": [task for task in left if task in frames], "n": n, "seed": seed}
+        found = kept.remember(
+            "roles: causes", partial(dict, asked), partial(_effects, model, asked, limits), pack=_pack, unpack=_unpack
+        )
         absent |= found.absent
-        if found.pairs is not None and found.pairs.task not in frames:
-            frames[found.pairs.task] = _frame(model, found.pairs, seed, batch_size, progress)
+        frames |= found.frames
     return Effects(frames=frames, absent=absent)
 
 
-def _frame(model: Model, pairs: Pairs, seed: int, batch_size: int | None, progress: bool) -> pd.DataFrame:
-    both = patching(model, pairs, batch_size=batch_size, progress=progress)
+def _effects(model: Model, asked: Mapping[str, Any], limits: Limits) -> Effects:
+    """What each head does for the first of some tasks that the model can do, unless that is known."""
+    seed, rows = asked["seed"], limits.batch_size
+    found = able(model, asked["tasks"], n=asked["n"], seed=seed, use="causes", batch_size=rows or 32)
+    frames: dict[str, pd.DataFrame] = {}
+    if found.pairs is not None and found.pairs.task not in asked["known"]:
+        frames[found.pairs.task] = _frame(model, found.pairs, seed, limits)
+    measured = Effects(frames=frames, absent=found.absent)
+    if any("memory" in why for why in found.absent.values()):  # of which there may be more the next time
+        raise Unkept(measured)
+    return measured
+
+
+def _pack(found: Effects) -> dict[str, np.ndarray]:
+    frames = {str(place): frame_in(frame) for place, frame in enumerate(found.frames.values())}
+    return packed({"tasks": list(found.frames), "absent": dict(found.absent)}) | frames
+
+
+def _unpack(arrays: Mapping[str, np.ndarray]) -> Effects:
+    told = unpacked(arrays)
+    frames = {str(task): frame_from(arrays[str(place)]) for place, task in enumerate(told["tasks"])}
+    return Effects(frames=frames, absent={str(task): str(why) for task, why in told["absent"].items()})
+
+
+def _frame(model: Model, pairs: Pairs, seed: int, limits: Limits) -> pd.DataFrame:
+    both = patching(model, pairs, batch_size=limits.batch_size, progress=limits.progress)
     values = (both["denoising"] + both["noising"]) / 2
     flat = values.double().cpu().numpy().reshape(len(pairs), model.grid.size)
     layers, heads = np.array(list(model.grid)).T

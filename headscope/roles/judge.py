@@ -70,7 +70,7 @@ class Decision:
     @property
     def role(self) -> Role:
         """The rule."""
-        return ROLES[self.tally.evidence.role]
+        return ROLES[self.tally.about.role]
 
 
 def decide(tallied: Tally, *, seed: int, swapped: bool = False) -> Decision:
@@ -200,7 +200,7 @@ def _halves(tallied: Tally, seed: int, *, swapped: bool) -> tuple[np.ndarray, np
     if len(tallied.names) < 2:
         everything = np.ones(len(tallied.names), dtype=bool)
         return everything, ~everything
-    groups = tallied.evidence.groups.cpu().numpy()
+    groups = tallied.about.groups
     first, _ = halves(groups, seed=seed)
     chosen = np.isin(tallied.names, groups[first])
     return (chosen, ~chosen) if swapped else (~chosen, chosen)
@@ -231,7 +231,7 @@ def _best_head(tallied: Tally, chosen: Bool[np.ndarray, " group"]) -> Bool[np.nd
 
 def _candidates(tallied: Tally, chosen: Bool[np.ndarray, " group"], name: str) -> Bool[np.ndarray, " unit"]:
     """The heads that the half that chooses puts forward: by its point estimates they meet the rule."""
-    rule = ROLES[tallied.evidence.role]
+    rule = ROLES[tallied.about.role]
     value = _mean(tallied.value[chosen], tallied.count[chosen])
     good = ~np.isnan(value) if rule.threshold is None else _or_better(value, rule.threshold)
     for sums, least in ((tallied.baselines.get(name), rule.margin), (tallied.null, 0.0)):
@@ -264,8 +264,8 @@ def _or_better(values: Float[np.ndarray, "*shape"], least: float) -> Bool[np.nda
 
 def _further(decision: Decision) -> list[tuple[str, float, Float[np.ndarray, " unit"]]]:
     """Name, least value and values of the further numbers that the rule reads."""
-    have = getattr(decision.tally.evidence, "also", {})
-    return [(name, least, have[name].numpy().reshape(-1)) for name, least in decision.role.also if name in have]
+    have = decision.tally.about.also
+    return [(name, least, have[name].reshape(-1)) for name, least in decision.role.also if name in have]
 
 
 def _spread(decision: Decision, *, seed: int, n_resamples: int) -> dict[str, Float[np.ndarray, " unit"]]:
@@ -311,32 +311,32 @@ def _limits(
 def _rows(
     decision: Decision, q: Float[np.ndarray, " unit"], spread: dict[str, Float[np.ndarray, " unit"]], grid: Grid
 ) -> pd.DataFrame:
-    evidence, rule, units = decision.tally.evidence, decision.role, len(decision.value)
+    about, rule, units = decision.tally.about, decision.role, len(decision.value)
     layers, heads = np.divmod(np.arange(units), grid.heads)
     absent = np.full(units, np.nan)
     baseline = absent if decision.against is None else _mean(decision.against.reference, decision.against.count)
     null = absent if decision.null is None else _mean(decision.null.reference, decision.null.count)
-    elsewhere = evidence.also[ELSEWHERE].numpy() if ELSEWHERE in evidence.also else absent
+    elsewhere = about.also.get(ELSEWHERE, absent)
     columns = {
-        "role": evidence.role, "case": evidence.case, "layer": layers, "head": heads, "value": decision.value,
+        "role": about.role, "case": about.case, "layer": layers, "head": heads, "value": decision.value,
         "n": decision.count.astype(int), "groups": decision.groups.astype(int), "baseline": baseline,
         "baseline_name": decision.baseline, "difference": decision.difference, "null": null,
         "elsewhere": elsewhere.reshape(-1), "p": decision.p, "q": q,
         "threshold": np.nan if rule.threshold is None else rule.threshold, "margin": rule.margin,
-        "best": decision.best, "passed": passes(decision, q), "unit": evidence.unit, "reason": _reasons(decision),
+        "best": decision.best, "passed": passes(decision, q), "unit": about.unit, "reason": _reasons(decision),
         **spread,
     }  # fmt: skip
     return pd.DataFrame(columns)
 
 
 def _reasons(decision: Decision) -> list[str]:
-    evidence = decision.tally.evidence
-    if not len(evidence):
-        return [evidence.reason or "no instance"] * len(decision.value)
+    about = decision.tally.about
+    if not len(about):
+        return [about.reason or "no instance"] * len(decision.value)
     little = f"fewer than {LEAST_INSTANCES} in {LEAST_GROUPS} groups: not tested"
     told = [
         f"{int(count)} held-out instances in {int(groups)} groups: {little}" if np.isnan(p)
-        else evidence.reason if forward else UNPROPOSED
+        else about.reason if forward else UNPROPOSED
         for count, groups, p, forward in zip(
             decision.count, decision.groups, decision.p, decision.candidate, strict=True
         )

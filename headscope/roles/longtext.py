@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from headscope.errors import ModelError, UsageError
+from headscope.frames import check_plain
 from headscope.models import Model
 from headscope.models.streaming import COPIES, MEMORY, stream
 from headscope.prompts import Prompts, pad
@@ -22,6 +23,9 @@ BLOCK = 256
 
 LEAST = 64
 """Tokens that a text must have, and the last window to be read; the model's context where that is shorter."""
+
+LARGEST = 2**28
+"""Bytes of the largest text file that is read."""
 
 _AT_ONCE = 16
 
@@ -70,7 +74,7 @@ def long_text_evidence(model: Model, source: Path | str, *, memory: int = MEMORY
         >>> found.tokens, found.windows, found.left, {each.role for each in found.evidence if not each.reason}
         (300, 2, 46, {...})
     """
-    windows, tokens, left = _windows(model, _text(source))
+    windows, tokens, left = _windows(model, text_of(source))
     marks = marks_of(model)
     families = [positional_family(causal=model.causal), sink_family(), duplicate_family(), induction_family()]
     square = COPIES * 4 * model.grid.heads * model.max_length**2
@@ -139,10 +143,23 @@ def _means(
     return torch.where(number >= least, total / number.clamp(min=1), torch.nan)
 
 
-def _text(source: Path | str) -> str:
+def text_of(source: Path | str) -> str:
+    """The long text.
+
+    Args:
+        source: a `Path` of a file in UTF-8, or the text itself.
+
+    Raises:
+        UsageError: if the file cannot be read, or is not UTF-8.
+
+    Example:
+        >>> text_of("The teacher sees Tom.")
+        'The teacher sees Tom.'
+    """
     if isinstance(source, str):
         return source
     try:
+        check_plain(source, most=LARGEST)
         return source.read_text(encoding="utf-8")
     except UnicodeDecodeError as problem:
         given = f"file {str(source)!r}, which is not UTF-8 (byte {problem.start})"
@@ -150,6 +167,10 @@ def _text(source: Path | str) -> str:
     except OSError as problem:
         given = f"file {str(source)!r}, which cannot be read ({problem.strerror})"
         raise UsageError(given, "a text file in UTF-8", "check the path") from None
+    except ValueError as problem:
+        expected = f"a plain text file of at most {LARGEST:,} bytes"
+        fix = "give a part of the text" if source.is_file() else "check the path"
+        raise UsageError(f"file {str(source)!r}: {problem}", expected, fix) from None
 
 
 def _windows(model: Model, text: str) -> tuple[Prompts, int, int]:

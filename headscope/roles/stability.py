@@ -60,7 +60,7 @@ def given(tallies: Sequence[Tally], *, grid: Grid, seed: int, swapped: bool) -> 
     if not decisions:
         return set()
     return {
-        (each.tally.evidence.role, each.tally.evidence.case, *divmod(int(unit), grid.heads))
+        (each.tally.about.role, each.tally.about.case, *divmod(int(unit), grid.heads))
         for each, q in zip(decisions, adjusted(decisions), strict=True)
         for unit in np.flatnonzero(passes(each, q))
     }

@@ -32,11 +32,35 @@ class Sums:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class About:
+    """Which case of a role it is, without what its instances say: see `headscope.roles.records.Evidence`.
+
+    Attributes:
+        role: the role.
+        case: its case.
+        groups: of the instances.
+        unit: of the values.
+        reason: why there are no instances.
+        also: name -> a further number of each head.
+    """
+
+    role: str
+    case: str
+    groups: Int[np.ndarray, " instance"]
+    unit: str
+    reason: str
+    also: Mapping[str, Float[np.ndarray, "layer head"]]
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Tally:
     """One case of a role, summed over groups; a unit is a head of the whole model, layer by layer.
 
     Attributes:
-        evidence: what it is of.
+        about: which case it is.
         value: sums of the heads' values.
         count: of the instances that say something of a head.
         baselines: name -> against this baseline.
@@ -44,7 +68,7 @@ class Tally:
         names: the label of each group, in order.
     """
 
-    evidence: Evidence
+    about: About
     value: Float[np.ndarray, "group unit"]
     count: Float[np.ndarray, "group unit"]
     baselines: Mapping[str, Sums]
@@ -82,7 +106,8 @@ def tally(evidence: Evidence) -> Tally:
     def total(array: Shaped[np.ndarray, "instance unit"]) -> Float[np.ndarray, "group unit"]:
         if not count:
             return np.zeros((0, array.shape[1]))
-        return np.add.reduceat(array[order].astype(np.float64), starts, axis=0)
+        # Row by row in memory, however the reader has laid them out: sums over rows then round alike.
+        return np.ascontiguousarray(np.add.reduceat(array[order].astype(np.float64), starts, axis=0))
 
     present = ~np.isnan(values)
     filled = np.where(present, values, 0)
@@ -107,7 +132,11 @@ def tally(evidence: Evidence) -> Tally:
 
     baselines = {name: against(_array(each, evidence, (count,))) for name, each in evidence.baselines.items()}
     null = None if evidence.null is None else against(_array(evidence.null, evidence, (count, -1)))
-    return Tally(evidence=evidence, value=value, count=counts, baselines=baselines, null=null, names=names)
+    about = About(
+        role=evidence.role, case=evidence.case, groups=groups, unit=evidence.unit, reason=evidence.reason,
+        also={name: each.detach().cpu().numpy() for name, each in evidence.also.items()},
+    )  # fmt: skip
+    return Tally(about=about, value=value, count=counts, baselines=baselines, null=null, names=names)
 
 
 def _array(tensor: Tensor, evidence: Evidence, shape: tuple[int, ...]) -> Shaped[np.ndarray, "..."]:

@@ -1,5 +1,6 @@
 """Gold text for a study: sentences drawn from treebanks, and windows of consecutive ones."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -87,6 +88,25 @@ def sentences(drawn: Drawn) -> tuple[Passage, ...]:
         drawn: from `draw`.
     """
     return tuple(each for bank in drawn for each in bank.sentences)
+
+
+def digest(treebanks: Sequence[Treebank]) -> str:
+    """The SHA-256 of all that is annotated in some treebanks: equal where a study of them would be.
+
+    Args:
+        treebanks: whole ones, or what `draw` made of them.
+
+    Example:
+        >>> one, other = (Treebank(name="own", sentences=(Passage(text=text, words=()),)) for text in "ab")
+        >>> digest([one]) == digest([one]) != digest([other])
+        True
+    """
+    sha = hashlib.sha256()
+    for bank in treebanks:
+        sha.update(repr((bank.name, len(bank.sentences))).encode())
+        for each in bank.sentences:
+            sha.update(repr(each).encode())
+    return sha.hexdigest()
 
 
 def stretches(drawn: Drawn, *, longest: int) -> tuple[Passage, ...]:

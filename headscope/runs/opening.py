@@ -1,42 +1,43 @@
 """Reading a run's folder: JSON, parquet and safetensors; nothing in it is executed."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 from torch import Tensor
 
 from headscope.attention import View
-from headscope.errors import RunError
+from headscope.errors import PlaceError, RunError
 from headscope.few.outcome import Few, few_from
-from headscope.frames import check_columns, check_members, read_frame
+from headscope.frames import LARGEST_RECORD as LARGEST_RECORD
+from headscope.frames import check_columns, check_members, check_plain, columns_of, read_frame, read_record
+from headscope.grid import MOST_HEADS, check_heads
 from headscope.probed.result import FRAMES, Probed, probed_from
 from headscope.profiles.result import FRAMES as PROFILE_FRAMES
 from headscope.profiles.result import Profiles, profiles_from
 from headscope.roles.result import Roles, roles_from
+from headscope.runs.checking import check_few, check_probed, check_profiles, check_record, check_roles
+from headscope.runs.places import check_run
 from headscope.runs.run import Run
 
 SCHEMA = 1
-LARGEST_RECORD = 2**28
-"""Bytes of the largest run.json or few.json that is read."""
-SCORES = {
-    **dict.fromkeys(("task", "method", "score", "unit", "reason"), "text"),
-    **dict.fromkeys(("layer", "head", "n", "groups"), "whole number"),
-    **dict.fromkeys(("value", "low", "high", "p", "q", "rank", "rank_low", "rank_high", "share"), "number"),
-    "signed": "truth value",
-}
+LARGEST_ARRAYS = 2**34
+"""Bytes of the largest file of per-example values that is read."""
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+SCORES = columns_of(
+    text="task method score unit reason", whole="layer head n groups", truth="signed",
+    number="value low high p q rank rank_low rank_high share",
+)  # fmt: skip
 """The columns that the table of scores must have, and what is in them."""
-TASKS: dict[str, str] = dict.fromkeys(("task", "status", "reason"), "text")
+TASKS = columns_of(text="task status reason")
 """The same of the table of tasks."""
-FURTHER = {
-    **dict.fromkeys(("model", "source", "corruption", "metric", "prompts"), "text"),
-    **dict.fromkeys(("n", "groups", "accuracy", "accuracy_low", "accuracy_high", "logit_difference"), "number"),
-    **dict.fromkeys(("logit_difference_low", "logit_difference_high"), "number"),
-    **dict.fromkeys(("corrupted", "corrupted_low", "corrupted_high"), "number"),
-    "flagged": "truth value",
-}
+FURTHER = columns_of(
+    text="model source corruption metric prompts", truth="flagged",
+    number="n groups accuracy accuracy_low accuracy_high logit_difference logit_difference_low logit_difference_high "
+    "corrupted corrupted_low corrupted_high",
+)  # fmt: skip
 """What is in columns that not every run has."""
 
 
@@ -47,38 +48,44 @@ def open_run(folder: str | Path) -> Run:
         folder: what `Run.save` or `headscope analyze` wrote.
 
     Raises:
-        RunError: if it is not a run, is incomplete, or is from a newer headscope.
+        PlaceError: if it is not there, or holds no run of this kind.
+        RunError: if it cannot be read, is damaged, or is from a newer headscope.
     """
-    from safetensors.torch import load_file
-
     folder = Path(folder)
+    check_run(folder)
     try:
         record = read_record(folder / "run.json")
+        if "paper" in record:
+            raise PlaceError(
+                f"run folder {str(folder)!r}, which holds a reproduction",
+                "a run of headscope analyze, few, roles, probe or hierarchy",
+                "look at its report.html, or open it in Python with headscope.reproducing.open_reproduction",
+            )
         schema = record.pop("schema")
         if schema != SCHEMA:
             raise RunError(
-                f"run folder {str(folder)!r} of schema {schema}",
+                f"run folder {str(folder)!r} of schema {schema!r:.40}",
                 f"schema {SCHEMA}",
                 "open it with the headscope that wrote it (run.json names the version)",
             )
         scores, tasks = (read_frame(folder / f"{name}.parquet") for name in ("scores", "tasks"))
         _check_tables(scores, tasks)
-        arrays = load_file(folder / "examples" / "values.safetensors")
+        arrays, patterns = (_arrays(folder / "examples" / f"{name}.safetensors") for name in ("values", "views"))
         groups = folder / "examples" / "groups.safetensors"  # older runs have none
-        groups = load_file(groups) if groups.exists() else {}
-        patterns = load_file(folder / "examples" / "views.safetensors")
+        groups = _arrays(groups) if groups.exists() else {}
+        _check_arrays(arrays, groups)
         views = tuple(_view(view, patterns[str(index)]) for index, view in enumerate(record.pop("views")))
         few = _verdicts(folder, record.pop("few", []))
         roles = _roles(folder, record.pop("roles", None))
         probes = _probes(folder, record.pop("probes", None))
         profiles = _profiles(folder, record.pop("profiles", None))
         record.pop("files", None)
+        check_record(record)
     except RunError:
         raise
     except Exception as error:  # what is no run at all can raise nearly every built-in error, and some libraries' own
-        reason = " ".join(str(error).split()) or "no reason given"
         raise RunError(
-            f"run folder {str(folder)!r}: {type(error).__name__}: {reason:.600}",
+            f"run folder {str(folder)!r}: {_reason(error, folder):.600}",
             "a folder written by headscope analyze, with run.json, scores.parquet, tasks.parquet and examples/",
             "check the path, or run the analysis again",
         ) from error
@@ -88,39 +95,43 @@ def open_run(folder: str | Path) -> Run:
     )  # fmt: skip
 
 
-def read_record(path: Path) -> dict[str, Any]:
-    """An object of JSON from outside: no pipe, which would never end, and no more than memory holds.
-
-    Args:
-        path: the file.
-
-    Raises:
-        OSError: if it cannot be read.
-        ValueError: if it is no JSON, no plain file, or too large.
-        TypeError: if it is no object.
-    """
-    if path.exists() and not path.is_file():
-        raise ValueError(f"{path.name} is no plain file")
-    if (size := path.stat().st_size) > LARGEST_RECORD:
-        raise ValueError(f"{path.name} has {size:,} bytes; the largest that is read has {LARGEST_RECORD:,}")
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except RecursionError as problem:
-        raise ValueError(f"{path.name} has too many brackets within brackets") from problem
-    if not isinstance(found, dict):
-        raise TypeError(f"{path.name} holds no object, but a {type(found).__name__}")
-    return found
+def _reason(error: Exception, folder: Path) -> str:
+    """Why a run cannot be read, on one line."""
+    if isinstance(error, FileNotFoundError) and error.filename is not None:
+        place = Path(error.filename)
+        name = place.relative_to(folder) if place.is_relative_to(folder) else place
+        return f"{name.as_posix()} is not there"
+    return f"{type(error).__name__}: {' '.join(str(error).split()) or 'no reason given'}"
 
 
-def _check_tables(scores: pd.DataFrame, tasks: pd.DataFrame) -> None:
+def _check_tables(scores: Any, tasks: pd.DataFrame) -> None:
     """What everything else relies on: the columns, and heads that a grid can have, each once for each score."""
     for name, frame, kinds in (("scores", scores, SCORES), ("tasks", tasks, TASKS)):
         there = {column: kind for column, kind in FURTHER.items() if column in frame.columns}
         check_columns(frame, there | kinds, name=name)
-    for column in ("layer", "head"):
-        check_members(scores[column].unique().tolist(), range(10_000), name=f"a {column} in the table scores")
+    if len(scores):
+        for column in ("layer", "head"):
+            check_members([int(scores[column].min())], range(MOST_HEADS), name=f"a {column} in the table scores")
+        # Figures have a cell for each head that there could be.
+        check_heads(int(scores["layer"].max()) + 1, int(scores["head"].max()) + 1)
     if scores.duplicated(["task", "method", "score", "layer", "head"]).any():
         raise ValueError("the table scores, which has a head twice")
+
+
+def _arrays(path: Path) -> dict[str, Tensor]:
+    from safetensors.torch import load_file
+
+    check_plain(path, most=LARGEST_ARRAYS)
+    return load_file(path)
+
+
+def _check_arrays(values: Mapping[str, Tensor], groups: Mapping[str, Tensor]) -> None:
+    for name, each in values.items():
+        if each.dim() != 3 or each.dtype not in FLOATS:
+            raise ValueError(f"values of {name!r:.80}, which are no numbers by example, layer and head")
+    for name, each in groups.items():
+        if each.dim() != 1 or each.dtype != torch.int64:
+            raise ValueError(f"groups of {name!r:.80}, which are no whole number for each example")
 
 
 def _verdicts(folder: Path, names: list[str]) -> dict[str, Few]:
@@ -128,36 +139,45 @@ def _verdicts(folder: Path, names: list[str]) -> dict[str, Few]:
     if not names:
         return {}
     records = read_record(folder / "few.json")
-    return {name: few_from(records[name]) for name in names}
+    found = {str(name): few_from(records[name]) for name in names}
+    for each in found.values():
+        check_few(each)
+    return found
 
 
 def _roles(folder: Path, kept: Mapping[str, Any] | None) -> Roles | None:
     """The roles that the run says it has; runs before there were any say nothing."""
     if kept is None:
         return None
-    return roles_from(kept, *(read_frame(folder / f"{name}.parquet") for name in ("roles", "labels")))
+    found = roles_from(kept, *(read_frame(folder / f"{name}.parquet") for name in ("roles", "labels")))
+    check_roles(found)
+    return found
 
 
 def _probes(folder: Path, kept: Mapping[str, Any] | None) -> Probed | None:
     """The probes that the run says it has; runs before there were any say nothing."""
     if kept is None:
         return None
-    return probed_from(kept, {name: read_frame(folder / f"{name}.parquet") for name in FRAMES})
+    found = probed_from(kept, {name: read_frame(folder / f"{name}.parquet") for name in FRAMES})
+    check_probed(found)
+    return found
 
 
 def _profiles(folder: Path, kept: Mapping[str, Any] | None) -> Profiles | None:
     """The profiles that the run says it has; runs before there were any say nothing."""
     if kept is None:
         return None
-    return profiles_from(kept, {name: read_frame(folder / f"{name}.parquet") for name in PROFILE_FRAMES})
+    found = profiles_from(kept, {name: read_frame(folder / f"{name}.parquet") for name in PROFILE_FRAMES})
+    check_profiles(found)
+    return found
 
 
 def _view(record: Mapping[str, Any], patterns: Tensor) -> View:
     return View(
-        task=record["task"],
-        tokens=tuple(record["tokens"]),
-        layer_heads=tuple((layer, head) for layer, head in record["layer_heads"]),
+        task=str(record["task"]),
+        tokens=tuple(map(str, record["tokens"])),
+        layer_heads=tuple((int(layer), int(head)) for layer, head in record["layer_heads"]),
         patterns=patterns.numpy(),
-        causal=record["causal"],
-        prompt=record.get("prompt", 0),
+        causal=bool(record["causal"]),
+        prompt=int(record.get("prompt", 0)),
     )

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +10,15 @@ import numpy as np
 
 from headscope import report
 from headscope.attention import View
-from headscope.errors import RunError
+from headscope.errors import PlaceError
 from headscope.probed.result import FRAMES
 from headscope.profiles.result import FRAMES as PROFILE_FRAMES
 from headscope.provenance import digest
 from headscope.runs.opening import SCHEMA, read_record
+from headscope.runs.places import RECORD, check_strangers, unwritable
 from headscope.runs.run import Run
 
-RECORD, REPORT = "run.json", "report.html"
+REPORT = "report.html"
 OPTIONAL = ("few.json", *(f"{name}.parquet" for name in ("roles", "labels", *FRAMES, *PROFILE_FRAMES)))
 """Files that some runs have; those of a run that is written anew and has them no more are removed."""
 
@@ -63,19 +64,24 @@ def save(run: Run, folder: Path) -> Path:
     return folder
 
 
-def check_writable(folder: Path, *, extends: str = "") -> None:
-    """Raise RunError unless a run can be written to `folder`, before any work is done.
+def check_writable(folder: Path, *, extends: str = "", ours: Iterable[str] = ()) -> None:
+    """Raise unless a run can be written to `folder`, before any work is done.
 
     Args:
         folder: where the run is to go.
         extends: the kind of run that may be there and be extended, such as `analyze`; empty: none may.
+        ours: names that may be there without a run, since the command writes them itself.
+
+    Raises:
+        PlaceError: if it is a file, holds a run that cannot be extended, or files that are no run's.
+        RunError: if it cannot be written.
     """
     if _is_there(folder / RECORD):
         found = kind_of(folder)
         if not extends or found != extends:
             what = f", of headscope {found}" if found and extends else ""
             also = f", or one that holds a run of headscope {extends}" if extends else ""
-            raise RunError(
+            raise PlaceError(
                 f"output folder {str(folder)!r}, which already holds a run{what}",
                 f"a new or empty folder{also}: finished runs of another kind are never written over"
                 if extends
@@ -84,6 +90,7 @@ def check_writable(folder: Path, *, extends: str = "") -> None:
             )
     probe = folder / f".headscope.{os.getpid()}"  # another process may be asking the same
     try:
+        check_strangers(folder, ours=ours)
         folder.mkdir(parents=True, exist_ok=True)
         probe.write_text("can this folder be written to?\n")
         probe.unlink()
@@ -111,6 +118,7 @@ def kind_of(folder: Path) -> str:
     plan = record.get("plan")
     names = plan if isinstance(plan, dict) else {}
     guesses = {  # before runs said it themselves
+        "reproduce": "paper" in record,
         "few": "few" in record or "settings" in record, "probe": "probes" in record,
         "analyze": {"tasks", "methods"} <= set(names), "roles": "roles" in record,
     }  # fmt: skip
@@ -127,20 +135,6 @@ def complete(folder: Path) -> bool:
         return read_record(folder / RECORD).get("complete") is True
     except (OSError, ValueError, TypeError):
         return False
-
-
-def unwritable(folder: Path, error: Exception) -> RunError:
-    """What to say of a folder that cannot be written.
-
-    Args:
-        folder: the run's.
-        error: what the system says.
-    """
-    return RunError(
-        f"output folder {str(folder)!r}, which cannot be written ({getattr(error, 'strerror', None) or error})",
-        "a folder that may be written to, with some 20 MB left",
-        "choose another --out, or free some space",
-    )
 
 
 def _files(run: Run) -> Iterator[tuple[str, Callable[[Path], Any]]]:

@@ -55,10 +55,14 @@ def pairs_of(model: Model, n: int = 6, seed: int = 0) -> Pairs:
 BLOCK = Block(task="induction", method="patching", rows=(0, 4))
 
 
-def key(model: Model, pairs: Pairs, method: Method, **changes: Any) -> str:
+def what(model: Model, pairs: Pairs, method: Method, **changes: Any) -> Any:
     block = changes.pop("block", BLOCK)
-    asked = {"seed": 0, "metrics": ()} | changes
-    return key_of(keys.values(determined(model), pairs, method, block, **asked))
+    asked = keys.Asked(**{"origins": keys.origins({pairs.task: pairs}, [method])} | changes)
+    return keys.values(determined(model), pairs, method, block, asked)
+
+
+def key(model: Model, pairs: Pairs, method: Method, **changes: Any) -> str:
+    return key_of(what(model, pairs, method, **changes))
 
 
 def elsewhere(pairs: Pairs, row: int, name: str) -> Pairs:
@@ -140,27 +144,26 @@ class Elsewhere:
 
     def __init__(self, bridge: Any) -> None:
         self.W_Q = bridge.W_Q
-        for name in ("W_K", "W_V", "W_O", "W_E", "W_U", "original_model", "cfg", "blocks"):
+        for name in ("W_K", "W_V", "W_O", "W_E", "W_U", "original_model", "cfg", "blocks", "embed", "unembed"):
             setattr(self, name, getattr(bridge, name))
 
 
 def test_a_model_without_weights_that_can_be_seen_is_not_remembered(model: Model) -> None:
-    assert determined(replace(model, bridge=Elsewhere(model.bridge))) is None
-    assert keys.values(None, pairs_of(model), METHODS["patching"], BLOCK, seed=0, metrics=()) is None
+    elsewhere = replace(model, bridge=Elsewhere(model.bridge))
+    assert determined(elsewhere) is None
+    assert what(elsewhere, pairs_of(model), METHODS["patching"]) is None
 
 
-def test_a_function_of_the_users_is_part_of_the_key_or_not_remembered(model: Model, tmp_path: Path) -> None:
-    pairs = pairs_of(model)
-    scope: dict[str, Any] = {}
+def test_a_function_of_the_users_is_part_of_the_key_or_not_remembered(model: Model) -> None:
+    pairs, scope = pairs_of(model), {}
     exec("def own(model, pairs, *, batch_size=1, progress=False): return {}", scope)
-    typed = replace(METHODS["attention"], function=scope["own"])
-    assert keys.values(determined(model), pairs, typed, BLOCK, seed=0, metrics=()) is None
+    exec("def metric(logits, pairs): return logits[:, 0]", scope)
+    assert what(model, pairs, replace(METHODS["attention"], function=scope["own"])) is None
+    assert what(model, replace(pairs, metric=scope["metric"]), METHODS["patching"]) is None
+    assert keys.ability(determined(model), replace(pairs, metric=scope["metric"]), seed=0) is None
     mine = replace(pairs, metric=lambda logits, pairs: logits[:, 0])
-    assert keys.values(determined(model), mine, METHODS["patching"], BLOCK, seed=0, metrics=()) is None
-
-    def local(*_: Any, **__: Any) -> Any: ...
-
-    assert len(str(keys.origin(local))) == 64, "the hash of this file"
+    other = replace(pairs, metric=lambda logits, pairs, at=1: logits[:, at])
+    assert len({key(model, each, METHODS["patching"]) for each in (pairs, mine, other)}) == 3
 
 
 # --- the program
@@ -189,7 +192,7 @@ def test_nothing_that_computes_imports_what_is_left_out() -> None:
             continue
         found = re.findall(r"^\s*from headscope\.(\w+)[\w.]* import", path.read_text(encoding="utf-8"), re.MULTILINE)
         used = set(found) & SHOWING
-        assert used <= (may if part in above else set()), path
+        assert used <= (may if part in above else {"cells"}), path
 
 
 # --- blocks

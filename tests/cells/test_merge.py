@@ -44,6 +44,18 @@ def test_merged_parts_are_the_whole(parts: tuple[Run, Path, Path], model: Model,
     assert (verify(tmp_path / "out")["status"] == "ok").all()
 
 
+def test_a_finished_run_is_not_replaced_by_less(
+    parts: tuple[Run, Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(parts[1], tmp_path / "out")
+    before = (tmp_path / "out" / "run.json").read_bytes()
+    monkeypatch.setattr("headscope.pipeline.keys.code", lambda: {"sources": "of another version", "libraries": {}})
+    wrong = r"out', which is complete, and to which these runs add nothing; .*profiles.* would be lost"
+    with pytest.raises(RunError, match=wrong):
+        merge(tmp_path / "out", [parts[1]])
+    assert (tmp_path / "out" / "run.json").read_bytes() == before
+
+
 def spoil(folder: Path, change: Any) -> None:
     path = next(path for path, cell in read_cells(folder / "cells") if isinstance(cell, Cell) and cell.kind == "values")
     cell = parse(path.read_bytes())
@@ -80,7 +92,7 @@ def test_runs_that_do_not_belong_together_are_refused(parts: tuple[Run, Path, Pa
             sheet["plan"].update(seed=1), sheet["rows"]["induction"].update(prompts="others")
         ),
         "the model": lambda sheet: sheet["facts"].update(weights="others"),
-        "the version of headscope or of a library below it": lambda sheet: sheet["blocks"][0].__setitem__(4, "other"),
+        "the version of headscope or of a library below it": lambda sheet: sheet["blocks"][0].__setitem__(4, 64 * "0"),
     }  # fmt: skip
     for name, told in enumerate(changes):
         folder = Path(shutil.copytree(parts[1], tmp_path / str(name)))

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from shells import QUICK, Shell, save
 
+from headscope.errors import RunError
 from headscope.methods import DEFAULT
 from headscope.runs import open_run
 from headscope.tasks import DEFAULT as ASKED
@@ -45,7 +46,7 @@ def test_nothing_but_nothing_is_printed_as_nothing(shell: Shell, words: Path) ->
     assert {"0.000", "-0.000", "0.00", "-0.00", "0.0", "-0.0", "-0", "nan"} & set(cells) == set(), answer.out
 
 
-@pytest.mark.parametrize("columns", [80, 120])
+@pytest.mark.parametrize("columns", [80, pytest.param(120, marks=pytest.mark.slow)])
 def test_lines_fit_the_terminal(
     shell: Shell, words: Path, strange: Path, monkeypatch: pytest.MonkeyPatch, columns: int
 ) -> None:
@@ -163,15 +164,12 @@ def test_a_name_that_is_no_text_is_refused_by_the_reader_of_weights(shell: Shell
 
 def test_no_progress_is_drawn_into_a_log(shell: Shell, ids: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[bool] = []
-    from headscope import pipeline
 
-    real = pipeline.execute
-
-    def watched(*given: Any, **options: Any) -> Any:
+    def watched(*_: Any, **options: Any) -> Any:
         shown.append(options["progress"])
-        return real(*given, **{**options, "progress": False})
+        raise RunError("enough", "no more", "nothing")
 
-    monkeypatch.setattr(pipeline, "execute", watched)
+    monkeypatch.setattr("headscope.pipeline.execute", watched)
     shell("analyze", ids, *QUICK)
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     shell("analyze", ids, *QUICK)

@@ -32,7 +32,7 @@ def test_the_same_command_goes_on_where_it_was_stopped(
     assert answer.code == 0
     assert answer.err == (
         "headscope: going on with runs/ids, which was stopped\n"
-        "headscope: 2 of 5 parts were there from before (--refresh: anew)\n"
+        "headscope: 1 of 2 cells were there from before (--refresh: anew)\n"
     )
     assert open_run("runs/ids").identity["complete"] is True
     assert shell(*words, "-q").out == "report: runs/ids-2/report.html\n", "a finished run gets a new number"
@@ -73,13 +73,3 @@ def test_a_damaged_part_is_told_as_a_warning(shell: Shell, ids: Path) -> None:
     answer = shell(*words)
     assert answer.code == 0
     assert answer.err.startswith("headscope: warning: 1 damaged cell, computed again: ")
-
-
-def test_no_run_is_explained(shell: Shell, tmp_path: Path) -> None:
-    answer = shell("verify", "nowhere")
-    assert answer.code == 1
-    assert answer.err.startswith("headscope: run folder 'nowhere', which holds no run\n  expected: ")
-    answer = shell("merge", "out", "nowhere")
-    assert answer.code == 1
-    assert answer.err.startswith("headscope: run folder 'nowhere', which holds no cells\n  expected: ")
-    assert not (tmp_path / "out" / "run.json").exists()

@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+import shlex
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -91,12 +92,14 @@ def test_a_variable_does_what_the_option_does(shell: Shell, monkeypatch: pytest.
     assert shell("few").err.startswith("headscope: sets 3\n")
 
 
-@pytest.mark.parametrize("words", [("--out", ""), ("--out=",), ("-t", ""), ("--task=",), ("--device", "")])
+@pytest.mark.parametrize(
+    "words", [("--out", ""), ("--out=",), ("-t", ""), ("--task=",), ("-t", " , "), ("--method=,",), ("--device", "")]
+)
 def test_an_empty_value_is_refused(shell: Shell, words: tuple[str, ...]) -> None:
     answer = shell("analyze", "mini", *words)
     assert (answer.code, answer.out) == (2, "")
     assert answer.err == (
-        f"headscope: an empty value of {words[0].rstrip('=')}\n  expected: a value\n"
+        f"headscope: an empty value of {words[0].partition('=')[0]}\n  expected: a value\n"
         "  to fix it: give one, or leave the option out\n"
     )
 
@@ -255,7 +258,10 @@ def test_after_an_analysis_a_person_is_told_what_comes_next(terminal: Shell, wor
 
     model = copytree(words, tmp_path / "my model")
     answer = terminal("analyze", "my model", *QUICK)
-    assert answer.out.endswith("next: headscope few 'my model'   or: headscope roles 'my model'\n"), answer.out[-300:]
+    first, *others = answer.out.splitlines()[-3:]
+    assert others == ["  or: headscope few 'my model'", "  or: headscope roles 'my model'"]
+    assert first.startswith("next: headscope explain 'my model' ")
+    assert terminal(*shlex.split(first)[2:]).code == 0
     assert "next:" not in terminal("analyze", model, *QUICK, "-q").out
     assert "next:" not in terminal("analyze", model, *QUICK, "--json").out
 
@@ -274,15 +280,17 @@ def test_in_a_pipe_nothing_comes_next(shell: Shell) -> None:
     assert "\x1b" not in answer.out
 
 
-def test_a_narrow_terminal_is_told_one_command(terminal: Shell, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+def test_each_command_is_told_on_a_line_of_its_own(
+    terminal: Shell, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
     from headscope.cli import hints
 
     assert terminal("--version").code == 0
     monkeypatch.setenv("COLUMNS", "40")
     hints.tell("first " + "x" * 60, "second")
-    assert capsys.readouterr().out == "next: first " + "x" * 60 + "\n"
-    hints.tell(None, "a", None, "b")
-    assert capsys.readouterr().out == "next: a   or: b\n"
+    assert capsys.readouterr().out == "next: first " + "x" * 60 + "\n  or: second\n"
+    hints.tell(None, "a", None, "b", "c", "d")
+    assert capsys.readouterr().out == "next: a\n  or: b\n  or: c\n"
     hints.tell(None)
     hints.tell("a", quiet=True)
     hints.tell("a", as_json=True)
@@ -338,11 +346,8 @@ def test_a_table_without_rows_is_no_error(capsys: Any, monkeypatch: pytest.Monke
         (("roles", "--treebank", "folder"), 2, "treebank 'folder', which is a folder"),
         (("probe", "--site", "zz"), 2, "site 'zz'"),
         (("reproduce", "four-percent"), 2, "paper 'four-percent'"),
-        (("compare", "taken", "folder"), 1, "run "),
-        (("cite", "folder"), 1, "run 'folder', which cannot be read (No such file or directory)"),
-        (("cite", "taken"), 1, "run 'taken', which cannot be read (Not a directory)"),
         (("mini", "train", "--out", "x", "--device", "toaster"), 2, "device 'toaster'"),
-        (("mini", "train", "--out", "taken"), 1, "output folder 'taken', which cannot be written ("),
+        (("mini", "train", "--out", "taken"), 2, "output folder 'taken', which can be no folder ("),
         (("mini", "release", "folder", "taken", "--out", "x"), 2, "training 'folder', which has no folder model; "),
         (("mini", "evaluate", "--model", "taken"), 2, "model 'taken', which is a file"),
         (("analyze", "mo\udcffdel"), 2, "model 'mo\\udcffdel', which is no directory"),
@@ -355,26 +360,7 @@ def test_bad_input_is_told_in_three_parts(shell: Shell, words: tuple[str, ...], 
     assert (answer.code, answer.out) == (code, "")
     assert answer.err.startswith(f"headscope: {given}"), answer.err
     assert answer.err.count("\n  expected: ") == answer.err.count("\n  to fix it: ") == 1
-    assert {path.name for path in Path().iterdir() if path.name != "x"} == {"taken", "folder"}
-    assert not any(Path("x").rglob("*")), "something was written"
-
-
-@pytest.mark.parametrize(
-    ("words", "told"),
-    [
-        (("anal",), "Did you mean 'analyze'?"),
-        (("mini", "relase"), "Did you mean 'release'?"),
-        (("list", "taks"), "'taks' is not one of"),
-        (("few", "--set", "3"), "--sets"),
-        (("compare", "one"), "Missing argument"),
-        (("doctor", "extra"), "unexpected extra argument"),
-        (("mini", "train", "--out", "x", "--steps", "-1"), "greater than or equal to 1"),
-    ],
-)
-def test_words_that_no_command_has_are_told(shell: Shell, words: tuple[str, ...], told: str) -> None:
-    answer = shell(*words)
-    assert answer.code == 2
-    assert told in " ".join(answer.err.replace("│", " ").split())
+    assert {path.name for path in Path().iterdir()} == {"taken", "folder"}
 
 
 def test_a_reader_that_leaves_early_is_no_fault(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:

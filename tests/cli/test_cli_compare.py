@@ -110,7 +110,7 @@ def test_a_picture_is_drawn(shell: Shell, folders: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "text"),
     [
-        (("nowhere",), 1, "run folder 'nowhere': FileNotFoundError: "),
+        (("nowhere",), 2, "run folder 'nowhere', which is not there\n"),
         (("--figure", "a.gif"), 2, "a picture ending in '.gif'\n  expected: .html or .png"),
         (("--top", "0"), 2, "top 0\n  expected: 1 or more heads"),
         (("--top", "9"), 2, "top 9\n  expected: 1 to 8, the heads with a number in both runs"),
@@ -129,8 +129,8 @@ def test_bad_input_is_explained(shell: Shell, folders: Path, words: tuple[str, .
 def test_a_picture_that_cannot_be_written_is_explained(shell: Shell, folders: Path) -> None:
     Path("file").write_text("in the way")
     answer = shell("compare", folders / "a", folders / "b", "--figure", "file/scatter.html")
-    assert answer.code == 1
-    assert answer.err.startswith("headscope: figure 'file/scatter.html', which cannot be written (")
+    assert answer.code == 2
+    assert answer.err.startswith("headscope: file 'file/scatter.html', which cannot be written (")
 
 
 def test_a_half_written_run_is_explained(shell: Shell, folders: Path, tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def test_json_adds_up_and_pages_are_written(shell: Shell, ids: Path, tmp_path: P
     assert (tmp_path / "deep" / "page.html").read_text() == (tmp_path / "why" / "explanation.html").read_text()
     assert str(tmp_path) not in (tmp_path / "why" / "explanation.html").read_text()
     again = shell(*words)
-    assert (again.code, again.out) == (1, "")
+    assert (again.code, again.out) == (2, "")
     assert again.err.startswith("headscope: output folder 'why', which already holds an explanation")
     quiet = shell("explain", ids, "5 9", "--ids", "--quiet", "--html", "q.html")
     assert (quiet.code, quiet.out) == (0, "page: q.html\n")
@@ -70,8 +70,8 @@ def test_json_adds_up_and_pages_are_written(shell: Shell, ids: Path, tmp_path: P
             2,
             "headscope: position 99 in a prompt of 14 tokens; against 'xyz'",
         ),
-        (("mini", TEXT, "--run", "nowhere"), 1, "headscope: run folder 'nowhere': FileNotFoundError"),
-        (("mini", TEXT, "--html", "."), 1, "headscope: page '.', which is a folder"),
+        (("mini", TEXT, "--run", "nowhere"), 2, "headscope: run folder 'nowhere', which is not there"),
+        (("mini", TEXT, "--html", "."), 2, "headscope: page '.', which is a folder"),
         (("mini", "5 x", "--ids", "--token", "y"), 2, "headscope: id 'x' with --ids; token 'y' with --ids"),
     ],
 )

@@ -55,7 +55,7 @@ def test_it_prints_a_line_and_a_paragraph_and_where_the_report_is(shell: Shell, 
 
 
 @pytest.mark.usefixtures("able")
-@pytest.mark.parametrize("columns", [80, 120])
+@pytest.mark.parametrize("columns", [80, pytest.param(120, marks=pytest.mark.slow)])
 def test_lines_fit_the_terminal(shell: Shell, monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
     monkeypatch.setenv("TERM", "dumb")
@@ -155,7 +155,7 @@ def test_ctrl_c_keeps_and_prints_the_finished_tasks(shell: Shell, monkeypatch: p
     monkeypatch.setattr(judging, "few_heads", then_stopped)
     answer = shell("few", "m", *FAST)
     assert answer.code == 130
-    assert "headscope: interrupted after 1 of 2 tasks\n" in answer.err
+    assert "headscope: interrupted after 1 of 2 cells\n" in answer.err
     assert "again: skipped: the analysis was interrupted before this task was measured" in answer.out
     run = open_run("runs/m-few")
     assert list(run.few) == ["induction"]

@@ -63,7 +63,7 @@ def test_ctrl_c_in_a_sweep_keeps_the_finished_cells(ids: Path, tmp_path: Path) -
     answer = interrupted(tmp_path, "resample ablation", "analyze", str(ids), *words)
     assert answer.code == 130
     assert "Traceback" not in answer.err
-    assert "headscope: interrupted after 1 of 2 cells (task x method)\r\n" in answer.err
+    assert "headscope: interrupted after 1 of 2 cells\r\n" in answer.err
     assert "to fix it: run the same command again: it goes on where this one stopped" in answer.err
     assert "induction: top heads by patching, denoising (in logits)" in answer.out
     assert answer.out.endswith("report: run/report.html\n")
@@ -78,7 +78,7 @@ def test_ctrl_c_before_anything_is_finished_says_so_and_leaves_no_run(ids: Path,
     answer = interrupted(tmp_path, "denoising", "analyze", str(ids), *words)
     assert (answer.code, answer.out) == (130, "")
     assert "Traceback" not in answer.err
-    assert "headscope: interrupted after 0 of 1 cells (task x method)\r\n" in answer.err
+    assert "headscope: interrupted after 0 of 1 cells\r\n" in answer.err
     assert "to fix it: run the same command again: it goes on where this one stopped" in answer.err
     (run,) = (tmp_path / "runs").iterdir()
     assert [path.name for path in run.iterdir() if path.name != ".lock"] == ["cells"], "no tables of nothing"
@@ -123,7 +123,7 @@ def test_what_is_finished_is_told_in_the_form_that_was_asked_for(
     monkeypatch.setitem(METHODS, "attention", replace(METHODS["attention"], function=stopping))
     answer = shell("analyze", ids, *QUICK, "--method", "attention", *form)
     assert answer.code == 130
-    assert answer.err.startswith("headscope: interrupted after 1 of 2 cells (task x method)\n")
+    assert answer.err.startswith("headscope: interrupted after 1 of 2 cells\n")
     check(ids, answer)
     assert open_run("runs/ids").identity["complete"] is False
 

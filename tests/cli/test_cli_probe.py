@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from keptcases import reading, write_bank
 from probecases import invented
 from shells import Shell
 
@@ -136,12 +137,12 @@ def test_ctrl_c_keeps_and_prints_what_was_finished(
     part = replace(carried_out, identity={**carried_out.identity, "complete": False})
 
     def stopped(*_: Any, **__: Any) -> None:
-        raise Interrupted(part, 1, 2, unit="steps")
+        raise Interrupted(part, 1, 2)
 
     monkeypatch.setattr(probing, "carry_out", stopped)
     answer = shell("probe", "m")
     assert answer.code == 130
-    assert "headscope: interrupted after 1 of 2 steps" in answer.err
+    assert "headscope: interrupted after 1 of 2 cells" in answer.err
     assert "What heads' outputs hold" in answer.out
     assert open_run("runs/m-probes").identity["complete"] is False
 
@@ -164,7 +165,7 @@ def interrupting(monkeypatch: pytest.MonkeyPatch, after: int) -> list[str]:
 def test_ctrl_c_between_two_labels_keeps_those_that_were_finished(monkeypatch: pytest.MonkeyPatch) -> None:
     done = interrupting(monkeypatch, after=1)
     asked = probing.request(labels=["io", "rule"], sites=["z"], n=100, untrained=False, bits=False)
-    with pytest.raises(Interrupted, match="interrupted after 1 of 2 labels") as stop:
+    with pytest.raises(Interrupted, match="interrupted after 1 of 2 cells") as stop:
         probing.carry_out(load("mini", device="cpu"), asked, progress=False)
     assert "what was finished is kept" in str(stop.value)
     run = stop.value.run
@@ -182,6 +183,31 @@ def test_ctrl_c_before_the_first_label_is_finished_leaves_nothing(monkeypatch: p
         probing.carry_out(load("mini", device="cpu"), asked, progress=False)
 
 
+def test_the_same_command_goes_on_where_it_was_stopped(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("headscope.report.write", lambda _run, path: Path(path).write_text("a report"))
+    monkeypatch.setattr("headscope.models.load", lambda *_, **__: reading())
+    write_bank(tmp_path / "bank.conllu")
+    words = ("probe", "m", "-l", "upos,number", "--site", "resid", "--treebank", "bank.conllu", *FEW)
+    with monkeypatch.context() as patch:
+        interrupting(patch, after=1)
+        assert shell(*words).code == 130
+    assert open_run("runs/m-probes").probes.best["label"].tolist() == ["upos"]  # type: ignore[union-attr]
+    answer = shell(*words)
+    assert answer.code == 0
+    assert answer.err == (
+        "headscope: going on with runs/m-probes, which was stopped\n"
+        "headscope: 1 of 2 cells were there from before (--refresh: anew)\n"
+    )
+    assert open_run("runs/m-probes").probes.best["label"].tolist() == ["upos", "number"]  # type: ignore[union-attr]
+    interrupting(monkeypatch, after=0)
+    answer = shell(*words, "--out", "runs/m-probes", "-q", "-l", "number")
+    assert (answer.code, answer.err) == (0, "")
+    assert open_run("runs/m-probes").identity["cells"] == {"computed": {}, "reused": {"probes": 2}}
+    assert shell(*words, "--out", "runs/m-probes", "--refresh").code == 130
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("command", [("probe", "--site", "z", "-l", "upos,io,rule", "--no-twin"), ("hierarchy",)])
 def test_ctrl_c_at_the_shell_writes_the_labels_that_were_finished(
@@ -191,7 +217,7 @@ def test_ctrl_c_at_the_shell_writes_the_labels_that_were_finished(
     answer = shell(*command, "mini", "-n", "100", "--treebank", "bank.conllu", "--out", "here")
     assert answer.code == 130
     count = 3 if command[0] == "probe" else 7
-    assert answer.err.startswith(f"headscope: interrupted after 1 of {count} labels\n")
+    assert answer.err.startswith(f"headscope: interrupted after 1 of {count} cells\n")
     assert "Not probed: rule (interrupted before it was probed)." in " ".join(answer.out.split())
     run = open_run("here")
     assert run.identity["complete"] is False
@@ -239,7 +265,7 @@ def test_everything_that_is_wrong_is_told_before_weights_are_touched(
     )
     assert "bad.conllu" in given
     assert "one of: ridge, logistic" in answer.err
-    assert "  to fix it: correct the name; check the path; " in answer.err
+    assert "  to fix it: did you mean 'upos'?; check the path; " in answer.err
     assert not Path("runs").exists()
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from claimcases import circuit
+from reproducedcases import QUICK
 from shells import Shell
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, Phi3Config, Qwen3Config
 
@@ -60,7 +61,7 @@ def test_ctrl_c_keeps_what_was_finished(at: str, shell: Shell, monkeypatch: pyte
         assert "to fix it: nothing was finished yet; give fewer examples or random sets" in answer.err
         assert not list(tmp_path.iterdir())
         return
-    assert "to fix it: what was finished is kept; give fewer" in answer.err
+    assert "to fix it: run the same command again: it goes on where this one stopped" in answer.err
     record = json.loads(answer.out)
     assert (record["complete"], record["stopped"]) == (False, "paths")
     back = open_reproduction(tmp_path / "here")
@@ -180,3 +181,33 @@ def test_the_protocol_runs_on_every_architecture_of_the_paper(architecture: str,
     whole = architecture == "phi3"  # its queries, keys and values are one matrix: it cannot be cut open
     assert (len(found.edges) == 0, len(found.lens) == 0) == (whole, whole)
     assert ("no paths: the model cannot be cut open" in found.notes) == whole
+
+
+def test_the_same_command_goes_on_where_it_was_stopped(
+    shell: Shell, words: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a study of two steps, for the others take long."""
+
+    def pressed(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    for name in list(STEPS)[2:]:
+        monkeypatch.delitem(STEPS, name)
+    monkeypatch.setattr("headscope.reproducing.request", lambda *_, **__: Settings(**QUICK))
+    monkeypatch.setattr("headscope.reproducing.write", lambda *given: given[-1].write_text("a page"))
+    command = ("reproduce", "three-percent", words)
+    with monkeypatch.context() as patch:
+        patch.setattr("headscope.deduction.measuring.readable", pressed)
+        answer = shell(*command)
+    assert answer.code == 130
+    assert "to fix it: run the same command again: it goes on where this one stopped" in answer.err
+    answer = shell(*command)
+    assert answer.code == 0
+    assert answer.err == (
+        "headscope: going on with runs/words-three-percent, which was stopped\n"
+        "headscope: 2 of 3 cells were there from before (--refresh: anew)\n"
+    )
+    answer = shell(*command, "--refresh", "-q")
+    assert (answer.out, answer.err) == ("report: runs/words-three-percent-2/report.html\n", ""), "the first is finished"
+    answer = shell("verify", "runs/words-three-percent")
+    assert (answer.code, "claims: 1 of 1 ok" in answer.out) == (0, True)

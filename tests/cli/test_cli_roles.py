@@ -19,6 +19,7 @@ from headscope.models import load
 from headscope.pipeline import ABSENT_TASK, Interrupted
 from headscope.report.roles import summary
 from headscope.roles import ROLES
+from headscope.roles.steps import STEPS
 from headscope.runs import Run, open_run
 from headscope.testing import Plant, planted_model
 
@@ -171,12 +172,12 @@ def test_ctrl_c_keeps_and_prints_what_was_finished(
     part = replace(carried_out, identity={**carried_out.identity, "complete": False})
 
     def stopped(*_: Any, **__: Any) -> None:
-        raise Interrupted(part, 3, 7, unit="steps")
+        raise Interrupted(part, 3, 7)
 
     monkeypatch.setattr(classifying, "carry_out", stopped)
     answer = shell("roles", "m")
     assert answer.code == 130
-    assert "headscope: interrupted after 3 of 7 steps" in answer.err
+    assert "headscope: interrupted after 3 of 7 cells" in answer.err
     assert "heads have a role: " in answer.out
     run = open_run("runs/m-roles")
     assert run.identity["complete"] is False
@@ -222,6 +223,40 @@ def test_everything_that_is_wrong_is_told_before_weights_are_touched(
     assert "line 1" in given
     assert "  to fix it: " in answer.err
     assert not Path("runs").exists()
+
+
+@pytest.mark.usefixtures("able")
+def test_the_same_command_goes_on_where_it_was_stopped(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headscope.report.write", lambda _run, path: Path(path).write_text("a report"))
+    for name in STEPS:
+        monkeypatch.setitem(STEPS, name, replace(STEPS[name], take=lambda *_: []))
+
+    def stop(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    words = ("roles", "m", "--no-confirm")
+    with monkeypatch.context() as patch:
+        patch.setitem(STEPS, "weights", replace(STEPS["weights"], take=stop))
+        answer = shell(*words)
+    assert answer.code == 130
+    assert answer.err.endswith("run the same command again: it goes on where this one stopped\n")
+    assert open_run("runs/m-roles").identity["complete"] is False
+    answer = shell(*words)
+    assert answer.code == 0
+    assert answer.err == (
+        "headscope: going on with runs/m-roles, which was stopped\n"
+        "headscope: 3 of 6 cells were there from before (--refresh: anew)\n"
+    )
+    assert open_run("runs/m-roles").identity["complete"] is True
+    assert shell(*words, "-q").out == "report: runs/m-roles-2/report.html\n", "a finished run gets a new number"
+    answer = shell(*words, "--out", "runs/m-roles", "--refresh", "-q")
+    assert (answer.code, answer.err) == (0, "")
+    assert open_run("runs/m-roles").identity["cells"]["reused"] == {}
+    answer = shell("probe", "m", "--out", "runs/m-roles")
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err.startswith(
+        "headscope: output folder 'runs/m-roles', which already holds a run, of headscope roles\n"
+    )
 
 
 @pytest.mark.usefixtures("able")

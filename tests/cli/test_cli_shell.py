@@ -260,8 +260,8 @@ def test_a_model_of_other_words_is_not_measured_as_mini(shell: Shell, ids: Path)
 def test_training_into_a_file_is_refused(shell: Shell) -> None:
     Path("taken").write_text("a file")
     answer = shell("mini", "train", "--steps", "2", "--out", "taken")
-    assert answer.code == 1
-    assert answer.err.startswith("headscope: output folder 'taken', which cannot be written (")
+    assert answer.code == 2
+    assert answer.err.startswith("headscope: output folder 'taken', which can be no folder (Not a directory)\n")
 
 
 # --- parts

@@ -12,10 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from headscope.deduction.confidence import force
 from headscope.deduction.controls import (
     CONTROLS,
     absent,
-    change,
+    change_table,
+    changes,
     chosen_by,
     confidence_of,
     found_by,
@@ -122,7 +124,7 @@ def test_a_planted_circuit_is_found_and_its_untrained_twin_has_none() -> None:
         table = head_table(effects, made, role="rules", grid=GRID, seed=0)
         chosen, k = select(table, GRID, roles=["rules"], k=1)
         rows = found_by(effects, made, control=name, role="rules", k=k, seed=0)
-        whole = change(each, made, control=name, role="rules", seed=0)
+        whole = change_table(changes(each, made), made, control=name, role="rules", seed=0)
         counts[name] = (told(rows, "best effect").value, told(whole, "change effect", "").value)
         own = [Selected("rules", "reading", (READER,)), Selected("rules", "decision", (DECIDER,))]
         again: Any = chosen_by(table, chosen, own=own, control=name, k=k).set_index(["measure", "kind"])["value"]
@@ -135,7 +137,7 @@ def test_a_planted_circuit_is_found_and_its_untrained_twin_has_none() -> None:
 
 def test_the_change_is_that_of_plain_runs(mini: Model, facts: RolePairs) -> None:
     few = facts.select(torch.arange(5))
-    row = told(change(mini, few, control="trained", role="facts", seed=0), "change", "")
+    row = told(change_table(changes(mini, few), few, control="trained", role="facts", seed=0), "change", "")
     ends = [mini.run(tokens, few.mask)[torch.arange(5), few.end] for tokens in (few.tokens, few.corrupted)]
     clean, corrupted = (each.double().softmax(-1).gather(1, few.answers)[:, 0] for each in ends)
     assert row.value == pytest.approx(float((clean - corrupted).mean()), abs=1e-5)
@@ -143,7 +145,7 @@ def test_the_change_is_that_of_plain_runs(mini: Model, facts: RolePairs) -> None
 
 def test_an_untrained_twin_is_unsure_of_everything(mini: Model) -> None:
     chains = draw_chains(mini, n=3, rng=np.random.default_rng(0))
-    table: Any = confidence_of(untrained(mini), chains, control="untrained", threshold=0.8, shots=1, seed=0)
+    table: Any = confidence_of(force(untrained(mini), chains), control="untrained", threshold=0.8, seed=0)
     rows = table.set_index("measure")
     assert rows.loc["uncertain", "unit"] == f"of {int(rows.loc['uncertain', 'value'])} tokens"
     assert rows.loc["uncertain: share", "value"] == pytest.approx(rows.loc["uncertain: tokens", "value"])

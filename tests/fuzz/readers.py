@@ -7,7 +7,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from fuzz import seeds
+from fuzz import kept, opening, seeds
 from fuzz.seeds import Files
 
 
@@ -54,7 +54,7 @@ def _treebank(folder: Path) -> None:
 
 
 def _only(folder: Path) -> Path:
-    return next(path for path in folder.iterdir() if path.is_file())
+    return next(folder.iterdir(), folder / "in.none")
 
 
 def _task(kind: str, folder: Path) -> None:
@@ -139,23 +139,23 @@ def _model(folder: Path) -> None:
 
 
 READERS: dict[str, Reader] = {
-    "conllu": Reader(seeds=seeds.treebanks, read=_treebank, share=250_000),
+    "conllu": Reader(seeds=seeds.treebanks, read=_treebank, share=200_000),
     **{
         kind: Reader(seeds=lambda kind=kind: seeds.tasks()[kind], read=partial(_task, kind), share=share)
-        for kind, share in (("lambada", 100_000), ("commonsenseqa", 100_000), ("winograd", 100_000),
-                            ("relations", 80_000), ("pairs", 80_000))
+        for kind, share in (("lambada", 80_000), ("commonsenseqa", 80_000), ("winograd", 80_000),
+                            ("relations", 70_000), ("pairs", 70_000))
     },
     **{
-        kind: Reader(seeds=lambda kind=kind: seeds.chains()[kind], read=partial(_chains, kind), share=80_000)
+        kind: Reader(seeds=lambda kind=kind: seeds.chains()[kind], read=partial(_chains, kind), share=70_000)
         for kind in ("prontoqa", "proofwriter")
     },
-    "labels": Reader(seeds=seeds.labels, read=_labels, share=70_000),
+    "labels": Reader(seeds=seeds.labels, read=_labels, share=60_000),
     "run": Reader(seeds=seeds.runs, read=_run, share=5_000),
     "whole-run": Reader(
         seeds=seeds.runs, read=_whole_run, share=400, seconds=60,
         spoil=("scores.parquet", "tasks.parquet", "run.json", ".safetensors"),
     ),
-    "weights": Reader(seeds=seeds.models, read=_weights, share=48_000, spoil=(".safetensors", ".index.json")),
+    "weights": Reader(seeds=seeds.models, read=_weights, share=45_000, spoil=(".safetensors", ".index.json")),
     "tokenizer": Reader(
         seeds=lambda: seeds.models()[:1], read=_tokenizer, share=6_000, seconds=20,
         spoil=("tokenizer.json", "tokenizer_config.json"),
@@ -164,5 +164,24 @@ READERS: dict[str, Reader] = {
         seeds=seeds.models, read=_model, share=600, seconds=60,
         spoil=("config.json", ".safetensors", ".index.json"),
     ),
+    "plan": Reader(seeds=kept.outlines, read=opening.outlined, share=2_000, seconds=20),
+    "cells": Reader(seeds=kept.cells, read=opening.cells, share=40_000, spoil=(".safetensors",)),
+    "sheet": Reader(seeds=kept.analysed, read=opening.sheet, share=40_000, spoil=("plan.json",)),
+    "notes": Reader(seeds=kept.notes, read=opening.noted, share=20_000),
+    "merge": Reader(
+        seeds=kept.analysed, read=opening.merged, share=1_000, seconds=30, spoil=("plan.json", ".safetensors")
+    ),
+    "verify": Reader(seeds=kept.analysed, read=opening.verified, share=4_000, seconds=20),
+    "cite": Reader(
+        seeds=kept.small_runs, read=opening.cited, share=10_000,
+        spoil=("run.json", "scores.parquet", "tasks.parquet", "roles.parquet"),
+    ),
+    "report": Reader(seeds=kept.small_runs, read=opening.report, share=600, seconds=60),
+    "pictures": Reader(seeds=kept.small_runs, read=opening.pictures, share=400, seconds=60),
+    "reproduction": Reader(seeds=kept.reproductions, read=opening.reproduction, share=5_000),
+    "reproduced-page": Reader(seeds=kept.reproductions, read=opening.reproduced_page, share=400, seconds=60),
+    "cache": Reader(seeds=kept.caches, read=opening.cache, share=20_000),
+    "checkpoint": Reader(seeds=kept.checkpoints, read=opening.checkpoint, share=9_600),
+    "long-text": Reader(seeds=kept.texts, read=opening.long_text, share=10_000),
 }  # fmt: skip
 """What can be named with --reader. The shares of a million add up to one million."""

@@ -150,7 +150,7 @@ def test_a_run_folder_with_a_pipe_or_with_too_many_brackets_is_refused(tmp_path:
     with (tmp_path / "run.json").open("wb") as file:
         file.truncate(1 << 40)
     with pytest.raises(
-        RunError, match=r"run\.json has 1,099,511,627,776 bytes; the largest that is read has 268,435,456"
+        RunError, match=r"run\.json has 1,099,511,627,776 bytes; the largest that is read has 67,108,864"
     ):
         open_run(tmp_path)
 

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 
+from headscope.cells import Kept
 from headscope.errors import TaskError
 from headscope.grid import Grid
 from headscope.methods.probing.use import MATCHING
@@ -35,7 +36,8 @@ def chosen(
     monkeypatch.setattr(work, "pairs_of", read)
     measured = {"accuracy": 1.0, "reason": ""}
     monkeypatch.setattr(work, "ability", lambda _, pairs, **__: {"status": states[pairs.task], **measured})
-    pairs = work._matching(model(), "coreference", request(), record, skipped)
+    whole = work.Work(model=model(), asked=request(), kept=Kept(), progress=False, record=record)
+    pairs = work._matching(whole, "coreference", skipped)
     return (None if pairs is None else pairs.task), record.get("tasks", {}), skipped
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import torch
@@ -82,6 +83,10 @@ class Written:
         drawn = torch.stack([self.weights(int(row[0]) - 10, tokens.shape[1]) for row in tokens])
         for layer in range(self.grid.layers):
             yield layer, drawn[:, layer]
+
+
+# What __getattr__ gives is no attribute of the class, by which a protocol is checked.
+cast(Any, Model).register(Written)
 
 
 def random_weights(grid: Grid, *, causal: bool = False, seed: int = 0) -> Callable[[int, int], Tensor]:

@@ -82,7 +82,7 @@ def test_a_file_is_read_and_faults_are_told(tmp_path: Path, mini: Model, gpt2_mo
         (latin, f"file {str(latin)!r}, which is not UTF-8 (byte 3)", "save it as UTF-8 and try again"),
         (tmp_path / "no", f"file {str(tmp_path / 'no')!r}, which cannot be read (No such file or directory)",
          "check the path"),
-        (tmp_path, f"file {str(tmp_path)!r}, which cannot be read (Is a directory)", "check the path"),
+        (tmp_path, f"file {str(tmp_path)!r}: {tmp_path.name} is no plain file", "check the path"),
     ]  # fmt: skip
     for source, given, fix in faults:
         with pytest.raises(UsageError) as caught:

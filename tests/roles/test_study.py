@@ -115,10 +115,10 @@ def test_ctrl_c_keeps_what_was_finished(planted: Model, monkeypatch: pytest.Monk
     def stop(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(importlib.import_module("headscope.roles.study"), "circuits", stop)
+    monkeypatch.setattr(importlib.import_module("headscope.roles.steps"), "circuits", stop)
     with pytest.raises(Interrupted) as caught:
         classify(planted, progress=False)
-    assert "interrupted after 3 of 7 steps" in str(caught.value)
+    assert "interrupted after 3 of 7 cells" in str(caught.value)
     roles = roles_of(caught.value.run)
     assert ("L1H0", "induction", "random tokens") in given(roles)
     assert not (roles.labels["role"] == "copying").any()

@@ -1,17 +1,22 @@
 """headscope plan: what it counts is what the model has and what sweeps run."""
 
 import json
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from cellcases import planted
+from shells import save
 
 import headscope
 from headscope import replay
 from headscope.cli import main
 from headscope.errors import ModelError, UsageError
 from headscope.methods import METHODS
+from headscope.mini import tokenizer
 from headscope.models.outline import outline
 from headscope.pipeline import Plan, build_tasks
 from headscope.pipeline.scaling.costs import COSTS, cost_of
@@ -72,6 +77,55 @@ def test_a_folder_without_weights_is_enough_and_absurd_ones_are_refused(tmp_path
     (tmp_path / "config.json").write_text(json.dumps(config | {"n_layer": 10**9}))
     with pytest.raises(ModelError, match=r"whose config\.json asks for num_hidden_layers 1000000000"):
         outline(str(tmp_path))
+
+
+@pytest.fixture
+def hub(tmp_path: Path, cache: Path, no_network: None, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A Hub with one model, me/words, and the files that are fetched from it."""
+    import huggingface_hub
+    from huggingface_hub.errors import LocalEntryNotFoundError
+    from huggingface_hub.utils import filter_repo_objects
+
+    source = save(tmp_path / "source", tokenizer.build())
+    (source / "pytorch_model.bin").write_bytes(b"pickle")
+    names, fetched = sorted(path.name for path in source.iterdir()), []
+    target = cache / "models--me--words" / "snapshots" / "0123abcd"
+
+    def download(name: str, *, local_files_only: bool = False, **asked: Any) -> str:
+        if name != "me/words" or (local_files_only and not target.exists()):
+            raise LocalEntryNotFoundError("not there")
+        if not local_files_only:
+            patterns = {each: asked[each] for each in ("allow_patterns", "ignore_patterns")}
+            target.mkdir(parents=True, exist_ok=True)
+            for each in filter_repo_objects(names, **patterns):
+                if not (target / each).exists():
+                    fetched.append(each)
+                    shutil.copy(source / each, target / each)
+        return str(target)
+
+    facts = SimpleNamespace(siblings=[SimpleNamespace(rfilename=name) for name in names])
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    monkeypatch.setattr(huggingface_hub, "HfApi", lambda: SimpleNamespace(model_info=lambda *_, **__: facts))
+    return fetched
+
+
+def test_of_a_model_of_the_hub_no_weights_are_fetched_until_it_is_loaded(hub: list[str]) -> None:
+    for _ in range(2):
+        assert outline("me/words").tokenizer is not None
+        assert "config.json" in hub
+        assert not [name for name in hub if name.endswith((".safetensors", ".bin"))]
+    before = len(hub)
+    assert headscope.load("me/words", device="cpu", check=False).grid == outline("me/words").grid
+    assert hub[before:] == ["model.safetensors"], "and nothing twice"
+    assert outline("me/words", offline=True).grid.layers == 2
+
+
+def test_what_is_in_the_cache_without_weights_is_enough_for_a_plan_and_not_for_an_analysis(hub: list[str]) -> None:
+    outline("me/words")
+    assert outline("me/words", offline=True).parameters > 0
+    with pytest.raises(ModelError, match=r"model 'me/words': no directory of that name, and me/words not in the cache"):
+        headscope.load("me/words", offline=True)
+    assert "model.safetensors" not in hub
 
 
 def test_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

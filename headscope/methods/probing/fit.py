@@ -115,12 +115,29 @@ def cross_validate(  # noqa: PLR0913 - every option is one that users set
         held = features = whole(features, len(labels))
         probes = fit_logistic(held[used], classes.codes[used], train, penalty=min(grid))
     predictions = predict(probes, features, fold)
-    right = torch.eq(predictions, classes.codes[:, None]).double()
-    correct = torch.where(fold[:, None] >= 0, right, torch.nan)
+    correct = right(predictions, classes.codes, fold)
     return Fitted(
         kind=kind, classes=classes.names, codes=classes.codes, dropped=classes.dropped, unlabelled=classes.unlabelled,
         groups=groups, fold=fold, predictions=predictions, correct=correct, probes=probes,
     )  # fmt: skip
+
+
+def right(
+    predictions: Int[Tensor, "example site"], codes: Int[Tensor, " example"], fold: Int[Tensor, " example"]
+) -> Float[Tensor, "example site"]:
+    """1 or 0 where the prediction is the label or not; NaN for examples that are left out.
+
+    Args:
+        predictions: of every site.
+        codes: the class of each example.
+        fold: that each is tested in; -1 if it is left out.
+
+    Example:
+        >>> right(torch.tensor([[1], [0], [-1]]), torch.tensor([1, 1, -1]), torch.tensor([0, 1, -1]))[:, 0].tolist()
+        [1.0, 0.0, nan]
+    """
+    same = torch.eq(predictions, codes[:, None]).double()
+    return torch.where(fold[:, None] >= 0, same, torch.nan)
 
 
 def predict(probes: Linear, features: Features, fold: Int[Tensor, " example"]) -> Int[Tensor, "example site"]:

@@ -165,13 +165,13 @@ def directions(
     kept = min(width, len(parts) * (len(fitted.classes) - 1))
     common = {
         "label": labels.name, "classes": fitted.classes,
-        "basis": left[..., :kept].unflatten(0, shape), "mean": seen.mean(0).unflatten(0, shape),
+        "basis": left[..., :kept].unflatten(0, shape).contiguous(), "mean": seen.mean(0).unflatten(0, shape),
     }  # fmt: skip
     if labels.paired:
         return Directions(**common)
     codes = fitted.codes[used]
     means = torch.stack([seen[codes == code].mean(0) for code in range(len(fitted.classes))], 1)
     return Directions(
-        **common, weights=fitted.weights.unflatten(0, shape), bias=fitted.bias.unflatten(0, shape),
-        class_means=means.unflatten(0, shape),
+        **common, weights=fitted.weights.unflatten(0, shape).contiguous(),
+        bias=fitted.bias.unflatten(0, shape).contiguous(), class_means=means.unflatten(0, shape),
     )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -9,17 +10,22 @@ import pandas as pd
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from headscope.cells import Kept
 from headscope.errors import UsageError
 from headscope.methods.probing.batches import Features
+from headscope.methods.probing.classes import encode
 from headscope.methods.probing.controls import control_labels, majority
 from headscope.methods.probing.drawing import by_prompts, draw, spans_of
 from headscope.methods.probing.features import BASELINES, SITES, Joined, narrowed, places, read_features, span_bytes
 from headscope.methods.probing.fit import Fitted, Kind, cross_validate
+from headscope.methods.probing.keeping import Outcome, described, pack, unpack
 from headscope.methods.probing.labels import Labels, word_labels
 from headscope.methods.probing.mdl import code_length
 from headscope.methods.probing.results import COLUMNS, Directions, Found, Probes, directions
 from headscope.methods.probing.scores import score, selectivity
+from headscope.methods.probing.settings import Settings
 from headscope.models import Model
+from headscope.models.determined import determined
 from headscope.progress import track
 from headscope.prompts import Labelled, Prompts
 from headscope.statistics import benjamini_hochberg
@@ -29,25 +35,6 @@ MEMORY = 2 * 2**30
 
 LEVEL = 0.05
 """The false discovery rate."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """How probes are fitted.
-
-    Attributes:
-        sites: kinds of sites, of `SITES`.
-        kind: of probe.
-        folds: of the cross-validation by groups.
-        seed: of draws, folds and resamples.
-        bits: whether code lengths are measured.
-    """
-
-    sites: tuple[str, ...]
-    kind: Kind
-    folds: int
-    seed: int
-    bits: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -81,6 +68,7 @@ def probe(  # noqa: PLR0913 - every option is one that users set
     memory: int = MEMORY,
     batch_size: int = 32,
     progress: bool = False,
+    kept: Kept | None = None,
 ) -> Probes:
     """What can be read off every head and layer, how much of it a control reads as well, and what it costs in bits.
 
@@ -110,6 +98,7 @@ def probe(  # noqa: PLR0913 - every option is one that users set
         memory: bytes of features that are held at once; fewer prompts are drawn where they would take more.
         batch_size: prompts per forward pass; changes speed and memory only.
         progress: draw a progress bar.
+        kept: where every set of labels is kept as soon as it is finished, and found again; None: nothing is kept.
 
     Returns:
         The study. Cost: one forward for each prompt that is drawn (two with a twin), and the fits. A set of labels that
@@ -135,9 +124,11 @@ def probe(  # noqa: PLR0913 - every option is one that users set
         [False, False, False, True]
     """
     _check(sites, labels, also, prompts, instances)
+    kept = kept or Kept()
     settings = Settings(sites=tuple(dict.fromkeys(sites)), kind=kind, folds=folds, seed=seed, bits=bits)
     sets, skipped = _word_sets(labels, prompts, seed)
     drawn, notes = draw([*sets, *also], instances, memory // span_bytes(model, (*settings.sites, *BASELINES)), seed)
+    facts = None if twin is None else cache(partial(determined, twin))
     frames: list[pd.DataFrame] = []
     found: dict[str, Found] = {}
     read: dict[str, Directions] = {}
@@ -145,19 +136,25 @@ def probe(  # noqa: PLR0913 - every option is one that users set
     complete = True
     try:
         for together in by_prompts(drawn):
-            store = _store(model, twin, together, settings.sites, batch_size=batch_size, progress=progress)
+            # Of all sets that share prompts, whichever are kept already: other batches would round differently. And not
+            # before a set is not kept.
+            store = cache(
+                partial(_store, model, twin, together, settings.sites, batch_size=batch_size, progress=progress)
+            )
             for each in track(together, f"{model.name}: probes", show=progress, unit="label"):
                 try:
-                    result, frame = _study(model, each, store, settings)
-                except UsageError as problem:
-                    skipped[each.name] = f"{problem.given}; {problem.expected}"
+                    outcome = kept.remember(
+                        "probes", partial(described, each, settings, facts),
+                        partial(_outcome, model, each, store, settings), pack=pack, unpack=partial(unpack, labels=each),
+                    )  # fmt: skip
+                except Unfit as stop:
+                    skipped[each.name] = f"{stop.problem.given}; {stop.problem.expected}"
                     continue
-                if "z" in settings.sites:
-                    read[each.name] = directions(
-                        result.fitted["z"], store.own["z"], each, store.ends[each.name], layers=model.grid.layers
-                    )
-                found[each.name], dropped[each.name] = result, result.fitted[settings.sites[0]].dropped
-                frames.append(frame)
+                if outcome.read is not None:
+                    read[each.name] = outcome.read
+                result = found[each.name] = outcome.found
+                dropped[each.name] = result.fitted[settings.sites[0]].dropped
+                frames.append(outcome.frame)
     except KeyboardInterrupt:
         if not frames:
             raise
@@ -174,6 +171,31 @@ def probe(  # noqa: PLR0913 - every option is one that users set
         frame=frame.loc[:, list(COLUMNS)], dropped=dropped, skipped=skipped, found=found, directions=read, kind=kind,
         seed=seed, notes=(*notes, *_told(dropped, skipped)), complete=complete,
     )  # fmt: skip
+
+
+class Unfit(Exception):
+    """A set of labels that cannot be probed, which is found out anew each time."""
+
+    def __init__(self, problem: UsageError) -> None:
+        super().__init__(problem.given)
+        self.problem = problem
+
+
+def _outcome(model: Model, labels: Labels, store: Callable[[], _Store], settings: Settings) -> Outcome:
+    try:
+        # First, because it costs nothing: a set that has too few classes needs no features.
+        encode(labels.values, labels.groups, least=settings.folds)
+    except UsageError as problem:
+        raise Unfit(problem) from problem
+    read = store()
+    try:
+        found, frame = _study(model, labels, read, settings)
+    except UsageError as problem:
+        raise Unfit(problem) from problem
+    if "z" not in settings.sites:
+        return Outcome(found=found, frame=frame, read=None)
+    fitted, z, ends = found.fitted["z"], read.own["z"], read.ends[labels.name]
+    return Outcome(found=found, frame=frame, read=directions(fitted, z, labels, ends, layers=model.grid.layers))
 
 
 def _word_sets(labels: Sequence[str], prompts: Any, seed: int) -> tuple[list[Labels], dict[str, str]]:

@@ -9,7 +9,6 @@ import pandas as pd
 import torch
 
 from headscope.errors import UsageError
-from headscope.methods import DEFAULT, METHODS
 from headscope.models.outline import Outline
 from headscope.pipeline.blocks import Block, lay_out
 from headscope.pipeline.building import build_tasks
@@ -20,10 +19,8 @@ from headscope.replay.plan import CPU_TOKENS, GPU_TOKENS
 BYTES = {"float32": 4, "fp32": 4, "bfloat16": 2, "bf16": 2, "float16": 2, "fp16": 2}
 PROGRAM = 700 * 2**20
 """Bytes that Python takes with PyTorch and Transformers, before any model."""
-EFFICIENCY = 0.5
-"""The share of a matrix product's speed that sweeps reach, set by two models (the bundled one and GPT-2 small's shape,
-one thread of a CPU): what is left goes into attention, normalisation and copying. Totals were 0.81 of the measured time
-there, single methods 0.44 to 2.3 of it."""
+EFFICIENCY = 0.9
+"""The share of a large matrix product's speed that those of a model reach."""
 _WIDEST = 2048
 COLUMNS = ["task", "method", "examples", "cells", "runs", "operations", "seconds"]
 
@@ -33,7 +30,8 @@ class Rate:
     """How fast a worker is.
 
     Attributes:
-        operations: floating-point operations a second.
+        operations: floating-point operations of matrix products a second.
+        entry: seconds of the activation of one number, which stands for all that is no matrix product.
         call: seconds of a call into PyTorch.
         source: where the numbers are from.
     """
@@ -41,6 +39,7 @@ class Rate:
     operations: float
     call: float
     source: str
+    entry: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -108,15 +107,15 @@ def estimate(
     pairs, rows = build_tasks(outline, plan)
     lines = []
     for task, each in pairs.items():
-        for name in dict.fromkeys(plan.methods or DEFAULT):
-            method = METHODS[name]
+        for name in plan.method_names:
+            method = plan.method(name)
             laid = lay_out(method, each, outline.grid, width=outline.d_model, device=device)
             cost = cost_of(outline, each, method, batch_size=_rows(laid, plan), device=device)
             count = (task, name, len(each), len(laid))
             if cost is None:
                 lines.append((*count, float("nan"), float("nan"), float("nan")))
                 continue
-            seconds = cost.operations / rate.operations + cost.calls * rate.call
+            seconds = cost.operations / rate.operations + cost.entries * rate.entry + cost.calls * rate.call
             lines.append((*count, cost.runs, cost.operations, seconds))
     longest = max(each.tokens.shape[1] for each in pairs.values())
     held = min(plan.batch_size, plan.n)
@@ -144,9 +143,9 @@ def _memory(outline: Outline, size: int, *, tokens: int, device: str) -> dict[st
 
 
 def measured_rate(width: int, *, seconds: float = 0.2) -> Rate:
-    """How fast this machine is: `EFFICIENCY` of a matrix product of the model's width, and a call on next to nothing.
+    """How fast this machine is: `EFFICIENCY` of a matrix product of the model's width, an activation, a call.
 
-    With as many threads as this process has: a worker with fewer is slower. Cost: about `seconds` twice.
+    With as many threads as this process has: a worker with fewer is slower. Cost: about `seconds` three times.
 
     Args:
         width: of the model's residual stream; wider ones than 2,048 are measured at that width.
@@ -158,11 +157,14 @@ def measured_rate(width: int, *, seconds: float = 0.2) -> Rate:
     """
     width = min(width, _WIDEST)
     rows, wide, small = torch.ones(CPU_TOKENS // 4, width), torch.ones(width, 4 * width), torch.ones(8, 8)
+    hidden = torch.ones(CPU_TOKENS // 4, 4 * width)
     product = _per_call(lambda: torch.mm(rows, wide), seconds)
+    single = _per_call(lambda: torch.nn.functional.gelu(hidden, approximate="tanh"), seconds)
     call = _per_call(lambda: torch.add(small, small), seconds)
     threads = torch.get_num_threads()
     told = f"measured on this machine, {threads} thread{'s' * (threads > 1)}"
-    return Rate(operations=EFFICIENCY * 2 * rows.numel() * 4 * width / product, call=call, source=told)
+    speed = EFFICIENCY * 2 * rows.numel() * 4 * width / product
+    return Rate(operations=speed, entry=single / hidden.numel(), call=call, source=told)
 
 
 def _per_call(work: Callable[[], object], seconds: float) -> float:

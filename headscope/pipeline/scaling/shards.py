@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from headscope.errors import UsageError
-from headscope.methods import METHODS
 from headscope.pipeline.blocks import Block, cost, options_of
 from headscope.pipeline.scoring import Executor, Measured, Work, blocks_of, local
 
@@ -40,7 +39,14 @@ class Shard:
         Args:
             work: what they are computed from.
             blocks: those that are not there yet.
+
+        Raises:
+            UsageError: if a share could not be united with the others, because something in it cannot be kept.
         """
+        if work.facts is not None and (lost := work.unkept()):
+            given = f"a share of an analysis with {'; '.join(lost)}"
+            fix = "write the function into a file and import it, or compute the whole in one process"
+            raise UsageError(given, "results that can be kept and united", fix)
         own = shares(work, blocks_of(work), self.count)[self.index - 1]
         return self.within(work, [block for block in blocks if block in own])
 
@@ -83,7 +89,7 @@ def shares(work: Work, blocks: Sequence[Block], count: int) -> list[frozenset[Bl
 
 
 def _cost(work: Work, block: Block) -> float:
-    model, method = work.setting.model, METHODS[block.method]
+    model, method = work.setting.model, work.plan.method(block.method)
     width = int(model.identity.get("d_model") or model.grid.heads * model.d_head)
     tokens = work.pairs[block.task].tokens.shape[1]
     each = cost(method, model.grid, width=width, tokens=tokens, by_layer="layers" in options_of(method))

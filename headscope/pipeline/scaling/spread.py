@@ -4,17 +4,18 @@ import contextlib
 import platform
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import psutil
 
 from headscope.errors import HeadscopeError, RunError, UsageError
-from headscope.methods import DEFAULT, METHODS
 from headscope.models import Model
-from headscope.pipeline import keys
 from headscope.pipeline.blocks import Block
+from headscope.pipeline.origins import is_ours, origin
+from headscope.pipeline.own import Own
+from headscope.pipeline.planning import Plan
 from headscope.pipeline.scaling import cluster
 from headscope.pipeline.scaling.worker import Source, Task
 from headscope.pipeline.scoring import Executor, Measured, Work, local
@@ -34,7 +35,7 @@ class OnRay:
     are workers. This process alone writes results: no disk is shared. A worker that dies costs its block, which Ray
     computes again on a new one; a worker that hangs does, if `cell_timeout` is given. The prompts are sent along; the
     model is not: every machine must find it under the same name or path, and each worker checks by its hash that it has
-    the same weights.
+    the same weights. What only this process knows, methods and metrics of one's own, is computed here after the rest.
 
     Attributes:
         name: of the model, as `headscope.load` takes it; empty: what the loaded model says it is.
@@ -44,7 +45,8 @@ class OnRay:
         cell_timeout: seconds after which a worker that is still at one block is killed; None: never. To load the model
             again after a worker was lost counts.
         offline: workers never use the network.
-        told: what was done, after the last block: `workers`, `cells`, `lost`, `timed_out`, `hosts`.
+        told: what was done, after the last block: `workers`, `cells`, `lost`, `timed_out`, `hosts`, and how many blocks
+            were computed `here`.
 
     Raises:
         UsageError: if a number is out of range.
@@ -71,16 +73,27 @@ class OnRay:
             blocks: which.
 
         Raises:
-            UsageError: if Ray is not installed, or the model or a method cannot be sent to workers.
+            UsageError: if Ray is not installed, or the model cannot be sent to workers.
             RunError: if a worker has other weights, or a block failed; all others are computed first.
         """
         source = source_of(work.setting.model, self.name, offline=self.offline)
-        refuse_own_methods(work)
+        sent = [block for block in blocks if can_be_sent(work, block)]
+        self.told["here"] = len(blocks) - len(sent)
+        failure = (yield from self._spread(work, sent, source)) if sent else None
+        yield from local(work, [block for block in blocks if block not in sent])
+        if failure is not None:
+            raise failure
+
+    def _spread(
+        self, work: Work, blocks: Sequence[Block], source: Source
+    ) -> Generator[tuple[Block, Measured], None, RunError | None]:
         with cluster.session(self.address) as ray:
             size = cluster.size_of(ray, work.setting.model, self.workers)
+            tasks = {block.task for block in blocks}
             task = Task(
-                source=source, plan=work.plan, pairs=work.pairs, keyed=any(block.key for block in blocks),
-                neighbours=size.neighbours, threads=size.threads,
+                source=source, plan=for_workers(work.plan, blocks), neighbours=size.neighbours, threads=size.threads,
+                pairs={name: pairs for name, pairs in work.pairs.items() if name in tasks},
+                keyed=any(block.key for block in blocks),
             )  # fmt: skip
             make = cluster.maker(ray, size, offline=self.offline)
             pool = Pool(ray, make, ray.put(task), weights=weights_of(work.setting.model), timeout=self.cell_timeout)
@@ -90,8 +103,7 @@ class OnRay:
                 yield from track(found, "cells on Ray", show=work.setting.progress, unit="cell")
             finally:
                 self.told.update(pool.summary())
-        if pool.failed:
-            raise pool.failure()
+        return pool.failure() if pool.failed else None
 
 
 def executor_of(given: str | Executor, name: str, *, offline: bool) -> Executor:
@@ -127,9 +139,15 @@ def source_of(model: Model, name: str = "", *, offline: bool = False) -> Source:
         offline: never use the network.
 
     Raises:
-        UsageError: if it is a live model, or of a folder whose path is not known.
+        UsageError: if it is a live model, of a folder whose path is not known, or spread over several devices.
     """
     identity = model.identity
+    if identity.get("device_map"):
+        raise UsageError(
+            f"model {model.name!r}, which lies over several devices, for workers on Ray",
+            "a model that one device of each worker holds",
+            "leave Ray and the device_map out, or share the work by Shard (--shard), each part with its own device_map",
+        )
     dtype, kind = str(identity.get("dtype") or "float32"), str(identity.get("source") or "live model")
     revision = None
     if not name and kind in ("bundled", "package", "hub"):
@@ -153,20 +171,33 @@ def weights_of(model: Model) -> str | None:
     return model.identity.get("weights_sha256")
 
 
-def refuse_own_methods(work: Work) -> None:
-    """Refuse methods that only this process knows.
+def can_be_sent(work: Work, block: Block) -> bool:
+    """Whether another process has all functions that a block is computed by.
 
     Args:
         work: of the analysis.
-
-    Raises:
-        UsageError: naming them.
+        block: one of its blocks.
     """
-    names = dict.fromkeys(work.plan.methods or DEFAULT)
-    own = [name for name in names if keys.origin(METHODS[name].function) != "headscope"]
-    if own:
-        given = f"methods of your own for workers in other processes: {', '.join(own)}"
-        raise UsageError(given, "methods of headscope", "compute those without Ray, in the same folder")
+    return is_ours(origin(work.plan.method(block.method).function)) and isinstance(work.pairs[block.task].metric, str)
+
+
+def for_workers(plan: Plan, blocks: Sequence[Block]) -> Plan:
+    """A plan with the methods of some blocks alone; the prompts of their tasks are sent by themselves.
+
+    Args:
+        plan: of the analysis.
+        blocks: those that workers compute.
+    """
+    names = dict.fromkeys(block.method for block in blocks)
+    own = Own(methods={name: plan.method(name) for name in names})
+    return replace(plan, tasks=(), methods=tuple(names), own=own)
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, HeadscopeError):
+        return f"{error.given}; expected: {error.expected}"
+    first = str(error).strip().splitlines()[-1:]
+    return ": ".join([type(error).__name__, *first])[:300]
 
 
 class _Sized:
@@ -243,8 +274,7 @@ class Pool:
 
     def failure(self) -> RunError:
         """What is told of the blocks that failed."""
-        words = [f"{each.method} of {each.task}, examples {each.rows[0] + 1} to {each.rows[1]}: {why}"
-                 for each, why in self.failed]  # fmt: skip
+        words = [f"{each.words}: {why}" for each, why in self.failed]
         more = f"; and {len(words) - 3} more" if len(words) > 3 else ""
         return RunError(
             f"{len(words)} cell{'s' * (len(words) > 1)} that no worker could compute: {'; '.join(words[:3])}{more}",
@@ -271,7 +301,12 @@ class Pool:
 
     def _finished(self, ref: Any) -> tuple[Block, Measured] | None:
         job = self.running.pop(ref)
-        told = self._got(ref)
+        try:
+            told = self._got(ref)
+        except Exception as error:  # whatever the block did not come through with must not cost the others
+            self.failed.append((job.block, _words(error)))
+            self.idle.append(job.actor)
+            return None
         if isinstance(told, str):
             self.lost += cluster.LOST + 1
             self.failed.append((job.block, f"its worker died {cluster.LOST + 1} times"))
