@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from headscope import compare
+from headscope.comparing import reading
 from headscope.comparing.correlation import correlate, scored_ranks
 from headscope.comparing.draws import draw
 from headscope.comparing.overlap import by_chance
@@ -183,6 +184,15 @@ def test_the_one_head_that_changes_is_found(same: bool) -> None:
     assert only(found)["changed"] == 1
     assert found.heads["difference"].abs().is_monotonic_decreasing
     assert f"1 heads changed (q < .05), most L2H3: +0.{str(head['difference'])[2:4]}" in found.describe()[:900]
+
+
+def test_values_of_no_example_are_none() -> None:
+    run = run_of(effects(), seed=1, noise=0.3)
+    (key,) = reading.keys(run)
+    assert reading.side(run, key).values is not None
+    name = ".".join(key)
+    empty = replace(run, examples={name: run.examples[name][:0]})
+    assert reading.side(empty, key).values is None
 
 
 def test_the_same_prompts_show_smaller_changes() -> None:

@@ -89,6 +89,12 @@ def test_spoilt_directories_are_refused_with_the_reason(folder: Path, spoil: Any
         assert part in text
 
 
+@pytest.mark.parametrize("names", [[7], []])
+def test_a_configuration_whose_class_is_no_name_goes_by_its_type(folder: Path, names: Any) -> None:
+    set_config(folder, architectures=names)
+    assert load(folder, device="cpu").causal
+
+
 def test_code_beside_the_weights_never_runs(folder: Path) -> None:
     (folder / "evil.py").write_text("raise SystemExit('ran')")
     set_config(folder, model_type="evil", auto_map={"AutoConfig": "evil.C", "AutoModelForCausalLM": "evil.M"})

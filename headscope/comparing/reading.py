@@ -61,7 +61,9 @@ def side(run: Run, key: Key) -> Side:
         values=None,
     )
     kept = run.examples.get(".".join(key))
-    if kept is None or kept.ndim != 3 or tuple(kept.shape[1:]) != found.grid or kept[0].numel() != len(rows):
+    if kept is None or kept.ndim != 3 or not len(kept):
+        return found
+    if tuple(kept.shape[1:]) != found.grid or kept[0].numel() != len(rows):
         return found
     values = kept.double().cpu().numpy().reshape(len(kept), -1)
     return Side(rows=rows, means=found.means, layers=found.layers, heads=found.heads, values=values)

@@ -213,8 +213,9 @@ def _auto_class(place: Place, config: Any) -> tuple[Any, bool]:
     )
 
     kind = str(config.model_type)
-    names = getattr(config, "architectures", None) or [""]
-    says_causal = names[0].endswith(("ForCausalLM", "LMHeadModel"))
+    names = getattr(config, "architectures", None)
+    first = names[0] if isinstance(names, list | tuple) and names else names
+    says_causal = str(first).endswith(("ForCausalLM", "LMHeadModel"))
     if kind in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not says_causal and not config.is_encoder_decoder:
         return AutoModelForMaskedLM, True
     if kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and not config.is_encoder_decoder:
